@@ -1,0 +1,131 @@
+package beck
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/beckmq/beck/internal/driver"
+)
+
+// The errors to compare with, by [errors.Is]. Every error that a Bus returns is
+// an [*Error] around one of these, a [*Gap], or the error of a context.
+var (
+	// ErrName: a name outside the grammar, see CheckName.
+	ErrName = errors.New("invalid name")
+	// ErrMessage: a message that can't be published as it is.
+	ErrMessage = errors.New("invalid message")
+	// ErrOption: an option, an argument or an address that makes no sense.
+	ErrOption = errors.New("invalid option")
+	// ErrNotHeld: a delivery is not, or no longer, leased to the consumer that
+	// wants to settle it. Another consumer has it, or is done with it.
+	ErrNotHeld = errors.New("delivery not held")
+
+	// ErrPosition: a position that is malformed, or lies ahead of the topic.
+	ErrPosition = driver.ErrPosition
+	// ErrTopicNotFound: the topic does not exist.
+	ErrTopicNotFound = driver.ErrTopicNotFound
+	// ErrSubscriptionNotFound: the subscription does not exist, or was deleted.
+	ErrSubscriptionNotFound = driver.ErrSubscriptionNotFound
+	// ErrTooLarge: a body, key, header or batch beyond its limit.
+	ErrTooLarge = driver.ErrTooLarge
+	// ErrUnavailable: the engine can't be reached. Nothing was done.
+	ErrUnavailable = driver.ErrUnavailable
+	// ErrUncertain: the connection broke before the answer came. What was asked
+	// for may have been done.
+	ErrUncertain = driver.ErrUncertain
+	// ErrFull: the engine has no room. Nothing was done.
+	ErrFull = driver.ErrFull
+	// ErrDenied: wrong user or password, or one without the permission.
+	ErrDenied = driver.ErrDenied
+	// ErrWrongType: something that is not a topic has the topic's place.
+	ErrWrongType = driver.ErrWrongType
+	// ErrVersion: a server, or data on disk, of a version beck can't work with.
+	ErrVersion = driver.ErrVersion
+	// ErrInUse: another process has the data directory open.
+	ErrInUse = driver.ErrInUse
+	// ErrCorrupt: stored data that can't be right.
+	ErrCorrupt = driver.ErrCorrupt
+	// ErrClosed: the bus was closed.
+	ErrClosed = driver.ErrClosed
+)
+
+// Error is what failed, and where.
+type Error struct {
+	Op           string // "publish", "follow", …
+	Topic        string // empty if it concerns none
+	Subscription string // empty if it concerns none
+	Err          error
+}
+
+func (e *Error) Error() string {
+	s := "beck: " + e.Op
+	if e.Topic != "" {
+		s += " " + e.Topic
+	}
+	if e.Subscription != "" {
+		s += " as " + e.Subscription
+	}
+	return s + ": " + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// NotHeldError names the deliveries that a consumer wanted to settle and did not
+// hold. All others of the same call are settled. It is ErrNotHeld.
+type NotHeldError struct {
+	Consumer string
+	IDs      []string
+}
+
+func (e *NotHeldError) Error() string {
+	shown, rest := e.IDs, ""
+	if len(shown) > 3 {
+		shown, rest = shown[:3], fmt.Sprintf(" and %d more", len(e.IDs)-3)
+	}
+	return fmt.Sprintf("%v by consumer %s: %s%s", ErrNotHeld, e.Consumer, strings.Join(shown, ", "), rest)
+}
+
+// Is makes errors.Is find ErrNotHeld.
+func (e *NotHeldError) Is(target error) bool { return target == ErrNotHeld }
+
+// Gap tells a reader that messages may be missing: they were trimmed away before
+// it came to them, or the engine lost them, or the topic was deleted. It reaches
+// a follower as an error, before the first message behind the gap; the follower
+// may go on.
+type Gap struct {
+	Topic string
+	// After is the position up to which the reader has seen everything.
+	After Position
+	// Resume is the position from which the reader goes on.
+	Resume Position
+}
+
+func (g *Gap) Error() string {
+	return fmt.Sprintf("beck: %s: messages behind %s may be missing; reading goes on from %s", g.Topic, g.After, g.Resume)
+}
+
+// RetryAfter is returned by a handler to have the message retried after d, at
+// the earliest, instead of after the usual backoff. A negative d is 0.
+func RetryAfter(d time.Duration) error { return &retryAfter{max(0, d)} }
+
+type retryAfter struct{ after time.Duration }
+
+func (e *retryAfter) Error() string { return fmt.Sprintf("retry after %v", e.after) }
+
+// Dead is returned by a handler when no retry can help: the message goes to the
+// dead letters of its subscription, with err as the reason.
+func Dead(err error) error { return &dead{err} }
+
+type dead struct{ err error }
+
+func (e *dead) Error() string {
+	if e.err == nil {
+		return "given up by its handler"
+	}
+	return e.err.Error()
+}
+
+func (e *dead) Unwrap() error { return e.err }

@@ -1,0 +1,3 @@
+module github.com/beckmq/beck
+
+go 1.25.0

@@ -1,0 +1,42 @@
+package beck
+
+import "time"
+
+// TopicSummary is a topic in the list of all.
+type TopicSummary struct {
+	Name          string
+	Length        int64  // messages stored
+	LastID        string // the newest id ever given out, empty if none
+	Subscriptions int
+}
+
+// TopicInfo is all that is known about a topic.
+type TopicInfo struct {
+	Name          string
+	Length        int64  // messages stored
+	FirstID       string // the oldest message stored, empty if none
+	LastID        string // the newest id ever given out, empty if none
+	Subscriptions []SubscriptionInfo
+}
+
+// SubscriptionInfo is all that is known about a subscription.
+type SubscriptionInfo struct {
+	Name string
+	// LastDelivered is the newest id delivered to a consumer, or where the
+	// subscription began; empty for the start of the topic.
+	LastDelivered string
+	Lag           int64         // stored messages never delivered; -1 if unknown
+	Pending       int64         // messages leased to consumers
+	Waiting       int64         // messages that wait for their retry
+	Dead          int64         // dead letters kept
+	Lost          int64         // messages removed by others while leased
+	Lease         time.Duration // how long a consumer may hold a delivery
+	Consumers     []ConsumerInfo
+}
+
+// ConsumerInfo is all that is known about one running reader of a subscription.
+type ConsumerInfo struct {
+	Name    string
+	Pending int64         // messages leased to it
+	Idle    time.Duration // since it last asked for or settled anything
+}

@@ -1,0 +1,126 @@
+package driver
+
+import (
+	"context"
+	"time"
+)
+
+// Engine stores topics and the state of their subscriptions.
+type Engine interface {
+	Log
+	Subscriber
+	Admin
+
+	// Ping reports whether the engine can be reached and used right now.
+	Ping(ctx context.Context) error
+
+	// Close ends all that the engine runs and makes what was settled durable.
+	// It is called once, after every other call has returned. Watches that are
+	// still open are never signalled again.
+	Close(ctx context.Context) error
+
+	// String says what the engine is and where, for people: "disk beck-data",
+	// "redis 127.0.0.1:6379/0". It never contains a secret.
+	String() string
+}
+
+// Log is the ordered, stored sequence of messages that a topic is.
+type Log interface {
+	// Append adds messages to the end of the topic, in order, as one round
+	// trip, and returns their ids, in the same order. The topic is created
+	// where it does not exist. ID, Time and Attempt of the messages are
+	// ignored.
+	//
+	// When it returns without an error, the engine holds every message as
+	// durably as the engine was asked to. With an error the ids of those
+	// messages at the front that are known to be stored are returned beside it;
+	// of the others, none is stored if the error is ErrUnavailable, ErrFull or
+	// any other error of this package but ErrUncertain, and any may be if it is
+	// ErrUncertain.
+	//
+	// Of two calls of which one returned before the other began, the first
+	// one's messages come first in the topic.
+	Append(ctx context.Context, topic string, messages []Message) (ids []string, err error)
+
+	// Read returns at most max messages from a position on, in topic order.
+	// It never waits for messages. A topic that does not exist reads as empty.
+	// A malformed id or one that could not be from this engine is ErrPosition.
+	Read(ctx context.Context, topic string, from Position, max int) (Page, error)
+
+	// Watch asks for hints that a topic, or the state of one of its
+	// subscriptions, may have changed. The channel has room for one hint and is
+	// never closed; stop ends the watch.
+	//
+	// A change after a Read or Fetch that began after Watch returned is hinted
+	// at. So the reader's loop is: Watch; then read until a page comes back
+	// short; wait for a hint; and so on. The engine also hints after it has
+	// lost and found its connection, and now and then without cause. The end of
+	// a lease, and of a retry's delay, are not hinted at: Fetched.Next tells
+	// when they are due.
+	Watch(topic string) (hints <-chan struct{}, stop func())
+}
+
+// Subscriber keeps durable, shared positions on topics.
+type Subscriber interface {
+	// Join makes the subscription if it is not there, with its topic if need
+	// be, and tells whether it was. Joining one that exists changes nothing but
+	// its lease, if config has one.
+	Join(ctx context.Context, topic, subscription string, config JoinConfig) (existed bool, err error)
+
+	// Fetch leases at most req.Max messages to a consumer: those whose retry is
+	// due, those whose lease has ended, and those never delivered. It never
+	// waits for messages. A subscription that does not exist, or was deleted,
+	// is ErrSubscriptionNotFound; one whose state an engine lost by accident is
+	// restored from the last position known, and delivers too much rather than
+	// too little.
+	//
+	// A delivery is recorded before it is returned, so that its attempt number
+	// is right after a crash. If Fetch returns an error, messages may have been
+	// leased to the consumer all the same: ask again with Recover.
+	Fetch(ctx context.Context, topic, subscription string, req FetchRequest) (Fetched, error)
+
+	// Settle ends or prolongs leases of a consumer, as one round trip, durable
+	// once it returns. It returns the ids that the consumer did not hold; all
+	// others are settled.
+	//
+	// Retry, Release, DeadLetter and Renew are done only for the consumer that
+	// holds the lease. Acknowledge is done whoever holds it, since the work is
+	// done; an id is not held then if nobody does. In calls of more than
+	// ExactSettlements settlements an engine may leave out such ids from those
+	// it returns.
+	Settle(ctx context.Context, topic, subscription, consumer string, settlements []Settlement) (notHeld []string, err error)
+
+	// Leave forgets a consumer if it holds nothing. It is no error if the
+	// consumer or the subscription is not known.
+	Leave(ctx context.Context, topic, subscription, consumer string) error
+}
+
+// Admin inspects and removes.
+type Admin interface {
+	// Topics lists all topics, by name.
+	Topics(ctx context.Context) ([]TopicSummary, error)
+
+	// Topic tells about one topic and its subscriptions, by name. It returns
+	// ErrTopicNotFound if the topic does not exist.
+	Topic(ctx context.Context, topic string) (TopicInfo, error)
+
+	// Trim removes the messages of a topic that come before a position, but
+	// none that a subscription has yet to be delivered or to settle, and
+	// returns how many. Readers that have not come so far get a gap.
+	Trim(ctx context.Context, topic string, before Position) (removed int64, err error)
+
+	// DeleteTopic removes a topic with its messages and subscriptions, or
+	// returns ErrTopicNotFound.
+	DeleteTopic(ctx context.Context, topic string) error
+
+	// DeleteSubscription removes a subscription with all it holds, or returns
+	// ErrSubscriptionNotFound (or ErrTopicNotFound).
+	DeleteSubscription(ctx context.Context, topic, subscription string) error
+}
+
+// ExactSettlements is the number of settlements in one call up to which Settle
+// names every id that was not held.
+const ExactSettlements = 100
+
+// DefaultLease is the lease of a subscription that was joined without one.
+const DefaultLease = 30 * time.Second

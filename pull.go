@@ -1,0 +1,265 @@
+package beck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/beckmq/beck/internal/driver"
+)
+
+// Limits of the calls that pull messages.
+const (
+	// MaxFetch is the most messages that one Read or Fetch returns.
+	MaxFetch = 1000
+	// MinLease and MaxLease bound how long a consumer may hold a delivery.
+	MinLease = 100 * time.Millisecond
+	MaxLease = 24 * time.Hour
+)
+
+// JoinOptions are what a subscription begins with.
+type JoinOptions struct {
+	// From is where a new subscription begins; an existing one goes on where it
+	// is. Defaults to FromStart.
+	From Position
+
+	// Lease is how long a consumer may hold a delivery before another gets it,
+	// from MinLease to MaxLease; it changes that of an existing subscription,
+	// for all its consumers. Defaults to that of the existing subscription, or
+	// to 30 seconds for a new one.
+	Lease time.Duration
+}
+
+// Join makes a durable subscription, and its topic, where they don't exist, and
+// tells whether the subscription did. Subscribe does the same by itself.
+func (b *Bus) Join(ctx context.Context, topic, subscription string, o *JoinOptions) (existed bool, err error) {
+	if o == nil {
+		o = &JoinOptions{}
+	}
+	err = b.do("join", at{topic, subscription}, func() error {
+		if o.Lease != 0 && (o.Lease < MinLease || o.Lease > MaxLease) {
+			return fmt.Errorf("%w: a lease of %v; it takes %v to %v", ErrOption, o.Lease, MinLease, MaxLease)
+		}
+		from := o.From
+		if from == "" {
+			from = FromStart
+		}
+		p, err := from.resolve(time.Now())
+		if err == nil {
+			existed, err = b.engine.Join(ctx, topic, subscription, driver.JoinConfig{From: p, Lease: o.Lease})
+		}
+		return err
+	})
+	return existed, err
+}
+
+// FetchOptions say who pulls how much.
+type FetchOptions struct {
+	// Consumer names the reader; what it holds, it settles under this name.
+	// Required.
+	Consumer string
+
+	// Max is the most messages to return, up to MaxFetch. Defaults to 100.
+	Max int
+
+	// Wait is how long to wait for the first message. Defaults to 0: don't.
+	Wait time.Duration
+
+	// Recover asks first for what the consumer holds already: after a Fetch
+	// that failed, or a restart under the same name.
+	Recover bool
+}
+
+// Fetched is what a Fetch returned.
+type Fetched struct {
+	// Messages are leased to the consumer. It may be empty.
+	Messages []*Message
+	// Lease is how long the consumer holds them, from when they were fetched.
+	Lease time.Duration
+	// More says that fetching again at once pays.
+	More bool
+	// Next is after what time fetching again pays even if nothing is published;
+	// 0 if there is no such time.
+	Next time.Duration
+}
+
+// Fetch leases messages of a subscription to a consumer, which must settle them
+// by [Bus.Settle] before the lease ends. It is for programs that pull, and for
+// serving those of others; [Bus.Subscribe] does all of this by itself.
+func (b *Bus) Fetch(ctx context.Context, topic, subscription string, o *FetchOptions) (*Fetched, error) {
+	if o == nil {
+		o = &FetchOptions{}
+	}
+	var got *Fetched
+	err := b.do("fetch", at{topic, subscription}, func() error {
+		limit := o.Max
+		if limit == 0 {
+			limit = 100
+		}
+		if err := CheckName(o.Consumer); err != nil {
+			return fmt.Errorf("consumer: %w", err)
+		}
+		if limit < 0 || limit > MaxFetch {
+			return fmt.Errorf("%w: Max %d; it takes 1 to %d", ErrOption, o.Max, MaxFetch)
+		}
+		if o.Wait < 0 {
+			return fmt.Errorf("%w: Wait %v is negative", ErrOption, o.Wait)
+		}
+		var err error
+		got, err = b.fetchWait(ctx, topic, subscription, o.Wait, driver.FetchRequest{
+			Consumer: o.Consumer, Max: limit, Recover: o.Recover,
+		})
+		return err
+	})
+	return got, err
+}
+
+func (b *Bus) fetchWait(ctx context.Context, topic, subscription string, wait time.Duration, req driver.FetchRequest) (*Fetched, error) {
+	var hints <-chan struct{}
+	var over <-chan time.Time
+	if wait > 0 {
+		watch, stop := b.engine.Watch(topic)
+		defer stop()
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		hints, over = watch, timer.C
+	}
+	for {
+		f, err := b.engine.Fetch(ctx, topic, subscription, req)
+		if err != nil {
+			return nil, err
+		}
+		if len(f.Messages) > 0 || wait <= 0 {
+			b.stats.delivered.Add(uint64(len(f.Messages)))
+			return &Fetched{Messages: shared(topic, f.Messages), Lease: f.Lease, More: f.More, Next: f.Next}, nil
+		}
+		req.Recover = false
+		select {
+		case <-hints:
+		case <-after(f.Next):
+		case <-over:
+			wait = 0 // one last look
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-b.ctx.Done():
+			return nil, ErrClosed
+		}
+	}
+}
+
+// after is time.After, but never for 0.
+func after(d time.Duration) <-chan time.Time {
+	if d <= 0 {
+		return nil
+	}
+	return time.After(d)
+}
+
+// A Settlement is what a consumer decides about a message it holds. Make one
+// with Ack, Retry, Release, Bury or Renew.
+type Settlement struct{ s driver.Settlement }
+
+// Ack ends the delivery: the subscription is done with the message.
+func Ack(id string) Settlement {
+	return Settlement{driver.Settlement{ID: id, Do: driver.Acknowledge}}
+}
+
+// Retry has the message delivered again after a delay, to any consumer. The
+// reason is kept for people; it may be empty.
+func Retry(id string, after time.Duration, reason string) Settlement {
+	return Settlement{driver.Settlement{ID: id, Do: driver.Retry, After: max(0, after), Reason: reason}}
+}
+
+// Release gives a message back that was not handled: another consumer may have
+// it at once, and the attempt does not count.
+func Release(id string) Settlement {
+	return Settlement{driver.Settlement{ID: id, Do: driver.Release}}
+}
+
+// Bury moves the message to the dead letters of the subscription.
+func Bury(id, reason string) Settlement {
+	return Settlement{driver.Settlement{ID: id, Do: driver.DeadLetter, Reason: reason}}
+}
+
+// Renew begins the lease anew.
+func Renew(id string) Settlement {
+	return Settlement{driver.Settlement{ID: id, Do: driver.Renew}}
+}
+
+// Settle settles deliveries that a consumer holds, at most MaxFetch in a call,
+// as one round trip, durable once it returns. Those that it does not hold are
+// named by a [*NotHeldError]; all others of the call are settled nevertheless.
+func (b *Bus) Settle(ctx context.Context, topic, subscription, consumer string, settlements ...Settlement) error {
+	return b.do("settle", at{topic, subscription}, func() error {
+		if err := CheckName(consumer); err != nil {
+			return fmt.Errorf("consumer: %w", err)
+		}
+		if len(settlements) > MaxFetch {
+			return fmt.Errorf("%w: %d settlements, more than the %d allowed at once", ErrTooLarge, len(settlements), MaxFetch)
+		}
+		// In small portions, so that every engine names what was not held.
+		var notHeld []string
+		for len(settlements) > 0 {
+			n := min(len(settlements), driver.ExactSettlements)
+			missing, err := b.settle(ctx, topic, subscription, consumer, settlements[:n])
+			if err != nil {
+				return err
+			}
+			notHeld = append(notHeld, missing...)
+			settlements = settlements[n:]
+		}
+		if len(notHeld) > 0 {
+			return &NotHeldError{Consumer: consumer, IDs: notHeld}
+		}
+		return nil
+	})
+}
+
+func (b *Bus) settle(ctx context.Context, topic, subscription, consumer string, settlements []Settlement) ([]string, error) {
+	list := make([]driver.Settlement, len(settlements))
+	for i, s := range settlements {
+		if s.s.Do == 0 || s.s.ID == "" {
+			return nil, fmt.Errorf("%w: settlement %d is empty", ErrOption, i+1)
+		}
+		list[i] = s.s
+	}
+	notHeld, err := b.engine.Settle(ctx, topic, subscription, consumer, list)
+	if err == nil {
+		b.stats.count(list, len(notHeld))
+	}
+	return notHeld, err
+}
+
+// Leave forgets a consumer that holds nothing, so that it is not shown any more.
+// One that is not known is no error.
+func (b *Bus) Leave(ctx context.Context, topic, subscription, consumer string) error {
+	return b.do("leave", at{topic, subscription}, func() error {
+		if err := CheckName(consumer); err != nil {
+			return fmt.Errorf("consumer: %w", err)
+		}
+		err := b.engine.Leave(ctx, topic, subscription, consumer)
+		if errors.Is(err, ErrSubscriptionNotFound) || errors.Is(err, ErrTopicNotFound) {
+			return nil
+		}
+		return err
+	})
+}
+
+// Watch asks for hints that a topic or one of its subscriptions may have
+// changed: the channel has room for one. stop must be called. It is for serving
+// others; Follow and Subscribe wait by themselves.
+func (b *Bus) Watch(topic string) (hints <-chan struct{}, stop func(), err error) {
+	end, err := b.begin()
+	if err == nil {
+		err = at{topic}.check()
+		if err != nil {
+			end()
+		}
+	}
+	if err != nil {
+		return nil, nil, wrap("watch", at{topic}, err)
+	}
+	hints, unwatch := b.engine.Watch(topic)
+	return hints, func() { unwatch(); end() }, nil
+}

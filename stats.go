@@ -1,0 +1,58 @@
+package beck
+
+import (
+	"sync/atomic"
+
+	"github.com/beckmq/beck/internal/driver"
+)
+
+// Stats counts what a bus has done since it was opened.
+type Stats struct {
+	Published    uint64 // messages stored by Publish
+	Read         uint64 // messages read from the engine to be followed
+	Followed     uint64 // messages given to followers
+	Delivered    uint64 // deliveries taken from subscriptions
+	Acknowledged uint64
+	Retried      uint64
+	DeadLettered uint64
+	Gaps         uint64 // gaps that followers were told of
+
+	Followers int64 // running now
+	Consumers int64 // running now
+	Handling  int64 // handlers running now
+}
+
+type counters struct {
+	published, read, followed, delivered, acknowledged, retried, deadLettered, gaps atomic.Uint64
+	followers, consumers, handling                                                  atomic.Int64
+}
+
+// Stats returns the counts at this moment.
+func (b *Bus) Stats() Stats {
+	c := &b.stats
+	return Stats{
+		Published: c.published.Load(), Read: c.read.Load(), Followed: c.followed.Load(),
+		Delivered: c.delivered.Load(), Acknowledged: c.acknowledged.Load(),
+		Retried: c.retried.Load(), DeadLettered: c.deadLettered.Load(), Gaps: c.gaps.Load(),
+		Followers: c.followers.Load(), Consumers: c.consumers.Load(), Handling: c.handling.Load(),
+	}
+}
+
+// count adds settlements, of which some were not held; those are taken off the
+// most usual kind.
+func (c *counters) count(settlements []driver.Settlement, notHeld int) {
+	var acknowledged, retried, dead uint64
+	for _, s := range settlements {
+		switch s.Do {
+		case driver.Acknowledge:
+			acknowledged++
+		case driver.Retry:
+			retried++
+		case driver.DeadLetter:
+			dead++
+		}
+	}
+	c.acknowledged.Add(acknowledged - min(acknowledged, uint64(notHeld)))
+	c.retried.Add(retried)
+	c.deadLettered.Add(dead)
+}
