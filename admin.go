@@ -57,6 +57,7 @@ func (b *Bus) Trim(ctx context.Context, topic string, before Position) (removed 
 		p, err := before.resolve(time.Now())
 		if err == nil {
 			removed, err = b.engine.Trim(ctx, topic, p)
+			b.forgetPages(topic)
 		}
 		return err
 	})
@@ -68,7 +69,10 @@ func (b *Bus) Trim(ctx context.Context, topic string, before Position) (removed 
 // ErrSubscriptionNotFound; whoever follows the topic gets a [Gap] with the next
 // message, if there is one.
 func (b *Bus) DeleteTopic(ctx context.Context, topic string) error {
-	return b.do("delete", at{topic}, func() error { return b.engine.DeleteTopic(ctx, topic) })
+	return b.do("delete", at{topic}, func() error {
+		defer b.forgetPages(topic)
+		return b.engine.DeleteTopic(ctx, topic)
+	})
 }
 
 // DeleteSubscription removes a subscription, with what is pending and its dead

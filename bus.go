@@ -31,7 +31,7 @@ type Bus struct {
 	log     *slog.Logger
 	maxBody int
 	stats   counters
-	tails   tails
+	readers readers
 
 	// ctx ends when Close begins; hard ends when Close gives up waiting.
 	ctx, hard    context.Context
@@ -62,7 +62,7 @@ func New(engine driver.Engine, o *Options) (*Bus, error) {
 	}
 	b.ctx, b.close = context.WithCancel(context.Background())
 	b.hard, b.abort = context.WithCancel(context.Background())
-	b.tails.byTopic = map[string]*tail{}
+	b.readers.byTopic = map[string]*reader{}
 	return b, nil
 }
 

@@ -99,12 +99,14 @@ type Gap struct {
 	Topic string
 	// After is the position up to which the reader has seen everything.
 	After Position
-	// Resume is the position from which the reader goes on.
+	// Resume is the position to go on from by a reader that gets no further
+	// message. It is After if there are messages behind the gap; read from there
+	// again, they come with the same gap.
 	Resume Position
 }
 
 func (g *Gap) Error() string {
-	return fmt.Sprintf("beck: %s: messages behind %s may be missing; reading goes on from %s", g.Topic, g.After, g.Resume)
+	return fmt.Sprintf("beck: %s: messages behind %s may be missing", g.Topic, g.After)
 }
 
 // RetryAfter is returned by a handler to have the message retried after d, at
@@ -129,3 +131,21 @@ func (e *dead) Error() string {
 }
 
 func (e *dead) Unwrap() error { return e.err }
+
+func isDead(err error) bool {
+	var d *dead
+	return errors.As(err, &d)
+}
+
+func asRetryAfter(err error, target **retryAfter) bool { return errors.As(err, target) }
+
+// maxReason bounds what is stored of a handler's error.
+const maxReason = 1000
+
+func reason(err error) string {
+	s := strings.ToValidUTF8(err.Error(), "\uFFFD")
+	if len(s) > maxReason {
+		s = strings.ToValidUTF8(s[:maxReason], "") + "…"
+	}
+	return s
+}

@@ -2,7 +2,13 @@ package beck
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"strings"
 	"time"
+
+	"github.com/beckmq/beck/internal/driver"
 )
 
 // SubscribeOptions say how a subscription is consumed. The zero value works.
@@ -44,12 +50,126 @@ type SubscribeOptions struct {
 	Grace time.Duration
 }
 
+const (
+	defaultGrace   = 10 * time.Second
+	firstBackoff   = time.Second
+	lastBackoff    = 5 * time.Minute
+	maxConcurrency = 100_000
+)
+
 // Subscribe handles the messages of a durable subscription until ctx ends, and
-// then returns nil once running handlers are done; or until the bus is closed.
-// The subscription is made if it doesn't exist. All who subscribe under the same
-// name share its messages. A lost connection is no error: consuming goes on by
-// itself. It returns an error for options that make no sense, and when the
-// subscription is deleted.
+// then returns nil once running handlers are done; or until the bus is closed,
+// and then returns ErrClosed. The subscription is made if it doesn't exist. All
+// who subscribe under the same name share its messages. A lost connection is no
+// error: consuming goes on by itself. It returns an error for options that make
+// no sense, and when the subscription is deleted.
 func (b *Bus) Subscribe(ctx context.Context, topic, name string, handle Handler, o *SubscribeOptions) error {
-	panic("coming")
+	return b.do("subscribe", at{topic, name}, func() error {
+		options, err := o.filled()
+		if err != nil {
+			return err
+		}
+		if handle == nil {
+			return fmt.Errorf("%w: no handler", ErrOption)
+		}
+		if _, err := b.Join(ctx, topic, name, &JoinOptions{From: options.From, Lease: options.Lease}); err != nil {
+			return cause(err)
+		}
+		return newConsumer(b, topic, name, handle, options).run(ctx)
+	})
+}
+
+// cause takes off an *Error, so that the caller can put on its own.
+func cause(err error) error {
+	if e, ok := err.(*Error); ok {
+		return e.Err
+	}
+	return err
+}
+
+// filled checks the options and puts in the defaults.
+func (o *SubscribeOptions) filled() (SubscribeOptions, error) {
+	f := SubscribeOptions{}
+	if o != nil {
+		f = *o
+	}
+	for _, c := range []struct {
+		name  string
+		value int
+		most  int
+	}{
+		{"Concurrency", f.Concurrency, maxConcurrency},
+		{"MaxAttempts", f.MaxAttempts, 1 << 30},
+		{"Prefetch", f.Prefetch, 1 << 20},
+	} {
+		if c.value < 0 || c.value > c.most {
+			return f, fmt.Errorf("%w: %s is %d; it takes 0 to %d", ErrOption, c.name, c.value, c.most)
+		}
+	}
+	if f.Grace < 0 {
+		return f, fmt.Errorf("%w: Grace is %v", ErrOption, f.Grace)
+	}
+	if f.Concurrency == 0 {
+		f.Concurrency = 1
+	}
+	if f.Prefetch > 0 && f.Prefetch < f.Concurrency {
+		return f, fmt.Errorf("%w: Prefetch is %d, less than Concurrency %d: handlers would have nothing to do", ErrOption, f.Prefetch, f.Concurrency)
+	}
+	if f.Backoff == nil {
+		f.Backoff = func(attempt int) time.Duration {
+			return jittered(backoff(attempt-1, firstBackoff, lastBackoff))
+		}
+	}
+	if f.Grace == 0 {
+		f.Grace = defaultGrace
+	}
+	if f.Consumer == "" {
+		f.Consumer = consumerName()
+	}
+	if err := CheckName(f.Consumer); err != nil {
+		return f, fmt.Errorf("consumer: %w", err)
+	}
+	return f, nil
+}
+
+// consumerName makes a name that tells people which process it is, and that no
+// other consumer has.
+func consumerName() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "host"
+	}
+	host = strings.Map(func(r rune) rune {
+		if notInName(r) {
+			return '-'
+		}
+		return r
+	}, strings.TrimLeft(host, "-._:"))
+	if len(host) > 64 {
+		host = host[:64]
+	}
+	if host == "" || !isAlphanumeric(rune(host[0])) {
+		host = "host"
+	}
+	return fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:6])
+}
+
+// verdict is what a handler's result means for the message.
+func (c *consumer) verdict(m *Message, result error) driver.Settlement {
+	s := driver.Settlement{ID: m.ID}
+	var later *retryAfter
+	switch {
+	case result == nil:
+		s.Do = driver.Acknowledge
+	case isDead(result), c.options.MaxAttempts > 0 && m.Attempt >= c.options.MaxAttempts:
+		s.Do, s.Reason = driver.DeadLetter, reason(result)
+	default:
+		s.Do, s.Reason = driver.Retry, reason(result)
+		if asRetryAfter(result, &later) {
+			s.After = later.after
+		} else {
+			s.After = max(0, c.options.Backoff(m.Attempt))
+		}
+	}
+	return s
 }
