@@ -1,0 +1,181 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/base64"
+	"strconv"
+	"time"
+
+	"github.com/beckmq/beck"
+)
+
+// DecodeLines reads NDJSON: a message to publish on each line, as AppendLine
+// writes it; empty lines are left out. Fields of a received message that can't
+// be published (id, topic, time, attempt) are left out too, so that what a
+// follower printed can be published again; any other field is an error. There
+// are at most max messages.
+//
+// The text belongs to the messages from then on: their bodies point into it.
+func DecodeLines(text []byte, max int) ([]beck.Message, error) {
+	messages := make([]beck.Message, 0, min(max, bytes.Count(text, []byte{'\n'})+1))
+	for number := 1; len(text) > 0; number++ {
+		line := text
+		if end := bytes.IndexByte(text, '\n'); end >= 0 {
+			line, text = text[:end], text[end+1:]
+		} else {
+			text = nil
+		}
+		if len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		if len(messages) == max {
+			return nil, NewProblem(CodeTooLarge, "%v: line %d: more than the %d messages that may be published at once", beck.ErrTooLarge, number, max)
+		}
+		var m beck.Message
+		s := scanner{b: line}
+		fields := &messageFields{into: &m, strict: true}
+		err := s.message(fields)
+		if err == nil {
+			err = s.end()
+		}
+		if err != nil {
+			return nil, NewProblem(CodeMalformed, "line %d, %v", number, err)
+		}
+		if m.Body == nil {
+			return nil, NewProblem(CodeInvalidMessage, `%v: line %d has neither "body" nor "body_base64" (an empty body is "body":"")`, beck.ErrMessage, number)
+		}
+		messages = append(messages, m)
+	}
+	return messages, nil
+}
+
+// messageFields is where the fields of a message object go.
+type messageFields struct {
+	into   *beck.Message
+	strict bool // a message to publish: unknown fields are errors, received ones left out
+	seen   uint
+}
+
+// The fields of a message object, as bits of messageFields.seen.
+const (
+	fieldID = 1 << iota
+	fieldTopic
+	fieldKey
+	fieldHeaders
+	fieldTime
+	fieldAttempt
+	fieldBody
+)
+
+// message reads a message object.
+func (s *scanner) message(f *messageFields) error {
+	return s.object(func(name []byte) error { return s.messageField(f, name) })
+}
+
+func (s *scanner) messageField(f *messageFields, name []byte) error {
+	at := s.i
+	var field uint
+	switch string(name) {
+	case "id":
+		field = fieldID
+	case "topic":
+		field = fieldTopic
+	case "key":
+		field = fieldKey
+	case "headers":
+		field = fieldHeaders
+	case "time":
+		field = fieldTime
+	case "attempt":
+		field = fieldAttempt
+	case "body", "body_base64":
+		field = fieldBody
+	default:
+		if f.strict {
+			return s.wrong(at, "unknown field %.60q", name)
+		}
+		return s.skip()
+	}
+	if f.seen&field != 0 {
+		return s.wrong(at, "%q is given twice", name)
+	}
+	if s.null() {
+		return nil
+	}
+	f.seen |= field
+	if f.strict && field&(fieldID|fieldTopic|fieldTime|fieldAttempt) != 0 {
+		return s.skip()
+	}
+	return s.messageValue(f.into, field, name)
+}
+
+func (s *scanner) messageValue(m *beck.Message, field uint, name []byte) error {
+	s.space()
+	at := s.i
+	if field == fieldHeaders {
+		var err error
+		m.Headers, err = s.headers()
+		return err
+	}
+	if field == fieldAttempt {
+		text, err := s.number()
+		if err == nil {
+			m.Attempt, err = strconv.Atoi(string(text))
+		}
+		return err
+	}
+	text, err := s.text()
+	if err != nil {
+		return s.wrong(at, "%q: %s", name, whatOf(err))
+	}
+	switch field {
+	case fieldID:
+		m.ID = string(text)
+	case fieldTopic:
+		m.Topic = string(text)
+	case fieldKey:
+		m.Key = string(text)
+	case fieldTime:
+		m.Time, err = time.Parse(time.RFC3339, string(text))
+		if err != nil {
+			return s.wrong(at, "%q is not a time as RFC 3339 has it", name)
+		}
+	case fieldBody:
+		m.Body = text
+		if len(name) > len("body") {
+			m.Body, err = base64.StdEncoding.AppendDecode([]byte{}, text)
+			if err != nil {
+				return s.wrong(at, "%q is not base64: %v", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func whatOf(err error) string {
+	if syntax, ok := err.(*SyntaxError); ok {
+		return syntax.What
+	}
+	return err.Error()
+}
+
+func (s *scanner) headers() (map[string]string, error) {
+	headers := map[string]string{}
+	err := s.object(func(name []byte) error {
+		s.space()
+		at := s.i
+		value, err := s.text()
+		if err != nil {
+			return s.wrong(at, "header %.60q: %s", name, whatOf(err))
+		}
+		if _, twice := headers[string(name)]; twice {
+			return s.wrong(at, "header %.60q is given twice", name)
+		}
+		headers[string(name)] = string(value)
+		return nil
+	})
+	if len(headers) == 0 {
+		headers = nil
+	}
+	return headers, err
+}

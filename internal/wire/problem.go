@@ -1,0 +1,101 @@
+package wire
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/beckmq/beck"
+)
+
+// ProblemType is the media type of a Problem.
+const ProblemType = "application/problem+json"
+
+// Problem is an error as the HTTP API writes it, after RFC 9457. It is an error
+// itself, and errors.Is finds in it what its code stands for.
+type Problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Code   Code   `json:"code"`
+
+	// IDs are those of the messages of a publish that are stored although it
+	// failed.
+	IDs []string `json:"ids,omitempty"`
+	// NotHeld are the ids of a settle that the consumer did not hold.
+	NotHeld []string `json:"not_held,omitempty"`
+}
+
+// NewProblem returns a problem with a code, and a detail for people.
+func NewProblem(code Code, format string, args ...any) *Problem {
+	status := kindOf(code).Status
+	return &Problem{
+		Type: "about:blank", Title: http.StatusText(status), Status: status,
+		Code: code, Detail: fmt.Sprintf(format, args...),
+	}
+}
+
+// ProblemOf returns the problem that tells of an error.
+func ProblemOf(err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	var code Code
+	switch {
+	case errors.Is(err, beck.ErrClosed):
+		// It is the server's bus that was closed, not the client's: for the
+		// client it is a server that is away for a while.
+		return NewProblem(CodeUnavailable, "%v: the server is shutting down", beck.ErrUnavailable)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		code = CodeUncertain
+	default:
+		code = KindOf(err).Code
+	}
+	p := NewProblem(code, "%v", cause(err))
+	if held, ok := errors.AsType[*beck.NotHeldError](err); ok {
+		p.NotHeld = held.IDs
+		p.Detail += "; all others of the request are settled"
+	}
+	return p
+}
+
+// cause leaves away the operation and topic of an error: the client knows what
+// it asked for, and the HTTP engine's own bus says it again.
+func cause(err error) error {
+	if e, ok := errors.AsType[*beck.Error](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// Error returns the detail.
+func (p *Problem) Error() string { return p.Detail }
+
+// Unwrap returns what the code stands for, or nil.
+func (p *Problem) Unwrap() error { return kindOf(p.Code).Err }
+
+// Append adds the problem's JSON to b.
+func (p *Problem) Append(b []byte) []byte {
+	text, err := json.Marshal(p)
+	if err != nil {
+		// Strings and numbers always marshal.
+		return append(b, `{"code":"internal"}`...)
+	}
+	return append(b, text...)
+}
+
+// DecodeProblem reads a problem's JSON. It reports whether there was one with a
+// code.
+func DecodeProblem(b []byte) (*Problem, bool) {
+	var p Problem
+	if err := json.Unmarshal(b, &p); err != nil || p.Code == "" {
+		return nil, false
+	}
+	if p.Detail == "" {
+		p.Detail = string(p.Code)
+	}
+	return &p, true
+}
