@@ -1,0 +1,28 @@
+# make test   formatting, vet, staticcheck and all tests with the race detector,
+#             on real Redis servers; installs redis-server where it is missing
+#             and it may
+# make bench  the table of `beck bench` on disk and on a Redis of its own
+# make build  bin/beck
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: test check redis bench build
+
+test: redis check
+	@if command -v redis-server >/dev/null; then export BECK_TEST_REDIS=require; fi; \
+	go test -race -timeout 15m ./...
+
+check:
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then \
+		echo "gofmt these files:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+redis:
+	@.ci/redis
+
+bench: build
+	bench/run
+
+build:
+	go build -o bin/beck ./cmd/beck

@@ -1,0 +1,173 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// Redis is the bare minimum for the Redis engine: rueidis, with pipelines.
+type Redis struct {
+	client rueidis.Client
+	prefix string
+	keys   []string
+	groups int
+}
+
+// NewRedis connects to a Redis on which beck's keys have a prefix.
+func NewRedis(url, prefix string) (*Redis, error) {
+	o, err := rueidis.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	o.DisableCache = true
+	o.ClientSetInfo = rueidis.DisableClientSetInfo
+	client, err := rueidis.NewClient(o)
+	if err != nil {
+		return nil, err
+	}
+	return &Redis{client: client, prefix: prefix}, nil
+}
+
+func (r *Redis) key(what string) string {
+	key := r.prefix + "bench-bare-" + what
+	r.keys = append(r.keys, key)
+	return key
+}
+
+func (r *Redis) xadd(key string, body []byte) rueidis.Completed {
+	return r.client.B().Xadd().Key(key).Id("*").FieldValue().FieldValue("body", rueidis.BinaryString(body)).Build()
+}
+
+// Publish implements Bare.
+func (r *Redis) Publish(stop context.Context, publishers, batch int, body []byte) (int, error) {
+	ctx, key := context.WithoutCancel(stop), r.key("publish")
+	return each(stop, publishers, func() (int, error) {
+		if batch == 1 {
+			return 1, r.client.Do(ctx, r.xadd(key, body)).Error()
+		}
+		commands := make(rueidis.Commands, batch)
+		for i := range commands {
+			commands[i] = r.xadd(key, body)
+		}
+		for _, answer := range r.client.DoMulti(ctx, commands...) {
+			if _, err := answer.ToString(); err != nil {
+				return 0, err
+			}
+		}
+		return batch, nil
+	})
+}
+
+// Prepare implements Bare: what beck published is read.
+func (r *Redis) Prepare(context.Context, string, int, []byte) error { return nil }
+
+// Follow implements Bare.
+func (r *Redis) Follow(ctx context.Context, topic string) (int, error) {
+	n, from := 0, "-"
+	for {
+		entries, err := r.client.Do(ctx, r.client.B().Xrange().Key(r.prefix+topic).Start(from).End("+").Count(readBatch).Build()).AsXRange()
+		if err != nil || len(entries) == 0 {
+			return n, err
+		}
+		n += len(entries)
+		from = "(" + entries[len(entries)-1].ID
+	}
+}
+
+// Subscribe implements Bare: each pipeline acknowledges what the last one read.
+func (r *Redis) Subscribe(ctx context.Context, topic string) (int, error) {
+	key, group := r.prefix+topic, fmt.Sprint("bare", r.groups)
+	r.groups++
+	if err := r.client.Do(ctx, r.client.B().XgroupCreate().Key(key).Group(group).Id("0").Build()).Error(); err != nil {
+		return 0, err
+	}
+	n := 0
+	var ids []string
+	for {
+		var commands rueidis.Commands
+		if len(ids) > 0 {
+			commands = append(commands, r.client.B().Xack().Key(key).Group(group).Id(ids...).Build())
+		}
+		commands = append(commands, r.client.B().Xreadgroup().Group(group, "c").Count(readBatch).Streams().Key(key).Id(">").Build())
+		answers := r.client.DoMulti(ctx, commands...)
+		got, err := answers[len(answers)-1].AsXRead()
+		if err != nil && !rueidis.IsRedisNil(err) {
+			return n, err
+		}
+		if len(ids) > 0 && answers[0].Error() != nil {
+			return n, answers[0].Error()
+		}
+		n += len(got[key])
+		if ids = ids[:0]; len(got[key]) == 0 {
+			return n, r.client.Do(ctx, r.client.B().XgroupDestroy().Key(key).Group(group).Build()).Error()
+		}
+		for _, e := range got[key] {
+			ids = append(ids, e.ID)
+		}
+	}
+}
+
+// Delays implements Bare: XADD, and a blocking XREAD on a connection of its own.
+func (r *Redis) Delays(stop context.Context, tick time.Duration, body []byte) ([]time.Duration, error) {
+	ctx, key := context.WithoutCancel(stop), r.key("delay")
+	var delays []time.Duration
+	reading, endReading := context.WithCancel(ctx)
+	defer endReading()
+	ended := make(chan error, 1)
+	go func() {
+		last := "0"
+		for {
+			got, err := r.client.Do(reading, r.client.B().Xread().Count(readBatch).Block(500).Streams().Key(key).Id(last).Build()).AsXRead()
+			if rueidis.IsRedisNil(err) && stop.Err() != nil {
+				ended <- nil
+				return
+			}
+			if err != nil && !rueidis.IsRedisNil(err) {
+				ended <- err
+				return
+			}
+			for _, e := range got[key] {
+				delays = append(delays, sinceStamp([]byte(e.FieldValues["body"])))
+				last = e.ID
+			}
+		}
+	}()
+	_, err := ticking(stop, tick, func() error { return r.client.Do(ctx, r.xadd(key, stamped(body))).Error() })
+	if err != nil {
+		endReading()
+	}
+	err = errors.Join(err, <-ended)
+	return delays, err
+}
+
+// Commands implements Bare.
+func (r *Redis) Commands(ctx context.Context) int64 {
+	stats, err := r.client.Do(ctx, r.client.B().Info().Section("stats").Build()).ToString()
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(stats) {
+		if count, ok := strings.CutPrefix(line, "total_commands_processed:"); ok {
+			n, _ := strconv.ParseInt(strings.TrimSpace(count), 10, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// Close implements Bare.
+func (r *Redis) Close() error {
+	defer r.client.Close()
+	if len(r.keys) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return r.client.Do(ctx, r.client.B().Unlink().Key(r.keys...).Build()).Error()
+}
