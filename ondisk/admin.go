@@ -1,0 +1,201 @@
+package ondisk
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/streamid"
+)
+
+// Topics lists what the disk holds, from memory.
+func (e *engine) Topics(ctx context.Context) ([]driver.TopicSummary, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	end, err := e.reading()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	e.mu.RLock()
+	list := make([]driver.TopicSummary, 0, len(e.visible))
+	for name, t := range e.visible {
+		rec := t.durable.Load()
+		list = append(list, driver.TopicSummary{
+			Name: name, Length: rec.length(), LastID: rec.lastID(), Subscriptions: len(t.visible),
+		})
+	}
+	e.mu.RUnlock()
+	slices.SortFunc(list, func(a, b driver.TopicSummary) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// Topic asks the committer, since it alone knows what is pending.
+func (e *engine) Topic(ctx context.Context, name string) (driver.TopicInfo, error) {
+	var info driver.TopicInfo
+	err := e.submit(ctx, &request{alone: true, decide: func(*transaction) error {
+		t, err := e.needTopic(name)
+		if err != nil {
+			return err
+		}
+		info = driver.TopicInfo{Name: name, Length: t.rec.length(), LastID: t.rec.lastID()}
+		if info.FirstID, err = e.firstID(t); err != nil {
+			return err
+		}
+		for _, s := range t.subs {
+			info.Subscriptions = append(info.Subscriptions, e.describeSubscription(t, s))
+		}
+		return nil
+	}})
+	if err != nil {
+		return driver.TopicInfo{}, err
+	}
+	slices.SortFunc(info.Subscriptions, func(a, b driver.SubscriptionInfo) int { return strings.Compare(a.Name, b.Name) })
+	return info, nil
+}
+
+func (e *engine) firstID(t *topic) (string, error) {
+	if t.rec.length() == 0 {
+		return "", nil
+	}
+	first, found, err := e.firstFrom(t, streamid.ID{})
+	if err == nil && !found {
+		err = e.corruptTopic(t, "all of its %d messages are missing", t.rec.length())
+	}
+	return first.id.String(), err
+}
+
+// firstFrom returns the first message at or behind an id. Only the committer may
+// call it, for a request that is alone in its transaction.
+func (e *engine) firstFrom(t *topic, id streamid.ID) (first stored, found bool, err error) {
+	iter, err := e.messages(t.name, id, streamid.Max)
+	if err != nil {
+		return first, false, err
+	}
+	defer iter.Close()
+	if !iter.First() {
+		return first, false, e.problem(iter.Error())
+	}
+	first, err = e.decodeStored(t, iter)
+	return first, err == nil, err
+}
+
+// lastBefore returns the last message before an id, under the same terms.
+func (e *engine) lastBefore(t *topic, id streamid.ID) (last stored, found bool, err error) {
+	iter, err := e.messages(t.name, streamid.ID{}, streamid.Max)
+	if err != nil {
+		return last, false, err
+	}
+	defer iter.Close()
+	if !iter.SeekLT(idKey(id, tagMessage, t.name)) {
+		return last, false, e.problem(iter.Error())
+	}
+	last, err = e.decodeStored(t, iter)
+	return last, err == nil, err
+}
+
+func (e *engine) describeSubscription(t *topic, s *subscription) driver.SubscriptionInfo {
+	now := e.now()
+	s.forgetIdle(now)
+	info := driver.SubscriptionInfo{
+		Name: s.name, Lease: s.rec.lease, Dead: int64(s.rec.dead),
+		Lag:     int64(t.rec.appended - s.rec.delivered),
+		Waiting: int64(s.waiting),
+		Pending: int64(len(s.pending) - s.waiting),
+	}
+	if !s.rec.cursor.IsZero() {
+		info.LastDelivered = s.rec.cursor.String()
+	}
+	for name, c := range s.consumers {
+		info.Consumers = append(info.Consumers, driver.ConsumerInfo{
+			Name: name, Pending: int64(c.held), Idle: max(0, now.Sub(c.seen)),
+		})
+	}
+	slices.SortFunc(info.Consumers, func(a, b driver.ConsumerInfo) int { return cmp.Compare(a.Name, b.Name) })
+	return info
+}
+
+// Join makes the subscription, and the topic, in one batch.
+func (e *engine) Join(ctx context.Context, name, subscription string, config driver.JoinConfig) (existed bool, err error) {
+	start, err := startOf(config.From)
+	if err != nil {
+		return false, err
+	}
+	err = e.submit(ctx, &request{alone: true, decide: func(tx *transaction) error {
+		t, err := e.topic(name)
+		if err != nil {
+			return err
+		}
+		if t != nil && t.subs[subscription] != nil {
+			existed = true
+			changeLease(tx, t.subs[subscription], config)
+			return nil
+		}
+		rec, err := e.begin(t, config, start)
+		if err != nil {
+			return err
+		}
+		if t, err = e.makeTopic(tx, name); err != nil {
+			return err
+		}
+		s := newSubscription(name, subscription, rec)
+		t.subs[subscription] = s
+		tx.touchSub(s)
+		tx.onDurable(func() {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			t.visible[subscription] = s
+		})
+		return nil
+	}})
+	return existed, err
+}
+
+func changeLease(tx *transaction, s *subscription, config driver.JoinConfig) {
+	if config.Lease > 0 && config.Lease != s.rec.lease {
+		s.rec.lease = config.Lease
+		tx.touchSub(s)
+	}
+}
+
+// begin works out where a new subscription begins. The topic may be nil.
+func (e *engine) begin(t *topic, config driver.JoinConfig, start streamid.ID) (subscriptionRecord, error) {
+	rec := subscriptionRecord{lease: cmp.Or(max(0, config.Lease), driver.DefaultLease)}
+	if t == nil || t.rec.appended == 0 {
+		if config.From.Kind == driver.AtID {
+			return rec, notGivenOut(config.From)
+		}
+		return rec, nil
+	}
+	before := start // the cursor stands behind the messages before this id
+	switch config.From.Kind {
+	case driver.End:
+		rec.cursor, rec.delivered = t.rec.last, t.rec.appended
+		return rec, nil
+	case driver.AtID:
+		if start.Compare(t.rec.last) > 0 {
+			return rec, notGivenOut(config.From)
+		}
+		before = start.Next()
+	}
+	last, found, err := e.lastBefore(t, before)
+	if err != nil {
+		return rec, err
+	}
+	rec.delivered = t.rec.trimmed
+	if found {
+		rec.cursor, rec.delivered = last.id, last.number
+	}
+	if config.From.Kind == driver.AtID {
+		rec.cursor = start
+	}
+	return rec, nil
+}
+
+func notGivenOut(p driver.Position) error {
+	return fmt.Errorf("%w: the topic has not given out the id %.40q yet", driver.ErrPosition, p.ID)
+}

@@ -1,0 +1,218 @@
+package ondisk
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/streamid"
+)
+
+// Fetch reads messages behind the cursor ahead of time, so that the committer
+// need not look into Pebble: it takes of them what is still new when its turn
+// comes. What is delivered again is read afterwards.
+func (e *engine) Fetch(ctx context.Context, name, subscription string, req driver.FetchRequest) (driver.Fetched, error) {
+	if err := ctx.Err(); err != nil {
+		return driver.Fetched{}, context.Cause(ctx)
+	}
+	t, err := e.findWarm(ctx, name)
+	if err != nil {
+		return driver.Fetched{}, err
+	}
+	s := e.findSubscription(t, subscription)
+	if s == nil {
+		return driver.Fetched{}, driver.ErrSubscriptionNotFound
+	}
+	f := &fetching{engine: e, topic: t, sub: s, req: req}
+	if err := f.readAhead(); err != nil {
+		return driver.Fetched{}, err
+	}
+	if err := e.submit(ctx, &request{size: 128 * len(f.ahead.found), decide: f.decide}); err != nil {
+		return driver.Fetched{}, err
+	}
+	if err := f.readAgain(); err != nil {
+		return driver.Fetched{}, err
+	}
+	return f.fetched, nil
+}
+
+func (e *engine) findSubscription(t *topic, name string) *subscription {
+	if t == nil {
+		return nil
+	}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return t.visible[name]
+}
+
+// fetching is one Fetch.
+type fetching struct {
+	engine *engine
+	topic  *topic
+	sub    *subscription
+	req    driver.FetchRequest
+
+	ahead   run // of messages behind the cursor, as it was then
+	bytes   int // given out
+	fetched driver.Fetched
+	again   []streamid.ID // of the first messages in fetched, still to be read
+}
+
+// readAhead reads what may be new.
+func (f *fetching) readAhead() error {
+	end, err := f.engine.reading()
+	if err != nil {
+		return err
+	}
+	defer end()
+	cursor := *f.sub.cursor.Load()
+	f.ahead, err = f.engine.readRun(f.topic, f.topic.durable.Load(), cursor.Next(), f.req.Max)
+	return err
+}
+
+// decide leases messages: first what the consumer holds, if it asks for that,
+// then what is due, then what is new.
+func (f *fetching) decide(tx *transaction) error {
+	t, err := f.engine.topic(f.topic.name)
+	if err != nil {
+		return err
+	}
+	if t == nil || t.subs[f.sub.name] != f.sub {
+		return driver.ErrSubscriptionNotFound
+	}
+	now := f.engine.now()
+	f.sub.consumer(f.req.Consumer, now)
+	f.fetched.Lease = f.sub.rec.lease
+	if f.req.Recover {
+		f.recover(tx, now)
+	}
+	dueLeft := f.takeDue(tx, now)
+	newLeft := f.takeNew(tx, now)
+	f.fetched.More = dueLeft || newLeft
+	f.fetched.Next = f.sub.next(now)
+	return nil
+}
+
+func (f *fetching) room() bool {
+	return len(f.fetched.Messages) < f.req.Max && f.bytes <= maxPage
+}
+
+// recover gives the consumer again what it holds, the oldest first.
+func (f *fetching) recover(tx *transaction, now time.Time) {
+	var held []*pending
+	for _, p := range f.sub.pending {
+		if !p.waiting && p.owner == f.req.Consumer {
+			held = append(held, p)
+		}
+	}
+	slices.SortFunc(held, func(a, b *pending) int { return a.id.Compare(b.id) })
+	for _, p := range held {
+		if !f.room() {
+			return
+		}
+		f.giveAgain(tx, p, now)
+	}
+}
+
+// takeDue takes messages whose retry is due or whose lease has ended; left says
+// that there are more.
+func (f *fetching) takeDue(tx *transaction, now time.Time) (left bool) {
+	for len(f.sub.due) > 0 && !f.sub.due[0].due.After(now) {
+		if !f.room() {
+			return true
+		}
+		f.giveAgain(tx, f.sub.due[0], now)
+	}
+	return false
+}
+
+func (f *fetching) giveAgain(tx *transaction, p *pending, now time.Time) {
+	p.attempt++
+	f.sub.lease(p, f.req.Consumer, now)
+	f.bytes += p.size
+	f.again = append(f.again, p.id)
+	f.fetched.Messages = append(f.fetched.Messages, driver.Message{ID: p.id.String(), Attempt: p.attempt})
+	tx.setPending(f.sub, p)
+}
+
+// takeNew takes those messages read ahead that follow the cursor; left says that
+// there may be more.
+func (f *fetching) takeNew(tx *transaction, now time.Time) (left bool) {
+	rec := &f.sub.rec
+	for i := range f.ahead.found {
+		m := &f.ahead.found[i]
+		if m.number <= rec.delivered {
+			continue // another Fetch was faster
+		}
+		if m.number != rec.delivered+1 || !f.room() {
+			return true
+		}
+		rec.cursor, rec.delivered = m.id, m.number
+		p := &pending{id: m.id, attempt: 1, size: m.size, owner: f.req.Consumer, due: now.Add(rec.lease)}
+		f.sub.add(p)
+		f.sub.consumer(p.owner, now).held++
+		f.bytes += m.size
+		m.message.Attempt = 1
+		f.fetched.Messages = append(f.fetched.Messages, m.message)
+		tx.setPending(f.sub, p)
+		tx.touchSub(f.sub)
+	}
+	cursor := rec.cursor
+	f.sub.cursor.Store(&cursor)
+	return rec.delivered < f.topic.durable.Load().appended
+}
+
+// readAgain reads the messages that are delivered again.
+func (f *fetching) readAgain() error {
+	if len(f.again) == 0 {
+		return nil
+	}
+	end, err := f.engine.reading()
+	if err != nil {
+		return err
+	}
+	defer end()
+	for i, id := range f.again {
+		m, err := f.engine.readOne(f.topic, id)
+		if err != nil {
+			return err
+		}
+		m.Attempt = f.fetched.Messages[i].Attempt
+		f.fetched.Messages[i] = m
+	}
+	return nil
+}
+
+// readOne returns a message that must be there.
+func (e *engine) readOne(t *topic, id streamid.ID) (driver.Message, error) {
+	key := idKey(id, tagMessage, t.name)
+	value, err := e.get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		if e.find(t.name) != t {
+			return driver.Message{}, driver.ErrSubscriptionNotFound
+		}
+		return driver.Message{}, e.corrupt(key, errMissing)
+	}
+	if err != nil {
+		return driver.Message{}, e.problem(err)
+	}
+	m, _, err := decodeMessage(value, id)
+	if err != nil {
+		return m, e.corrupt(key, err)
+	}
+	return m, nil
+}
+
+// get returns a copy of a value.
+func (e *engine) get(key []byte) ([]byte, error) {
+	value, closer, err := e.db.Get(key)
+	if err != nil {
+		return nil, err
+	}
+	value = slices.Clone(value)
+	return value, closer.Close()
+}

@@ -1,0 +1,130 @@
+package ondisk
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/goleak"
+
+	"github.com/beckmq/beck/internal/driver"
+)
+
+func TestMain(m *testing.M) {
+	if dir := childDirectory(); dir != "" {
+		beChild(dir)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// open opens an engine that is closed with the test.
+func open(t testing.TB, dir string, set settings) *engine {
+	t.Helper()
+	e := mustOpen(t, dir, set)
+	t.Cleanup(func() { shut(t, e) })
+	return e
+}
+
+func mustOpen(t testing.TB, dir string, set settings) *engine {
+	t.Helper()
+	e, err := openEngine(dir, quiet(set))
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	return e
+}
+
+func quiet(set settings) settings {
+	if set.log == nil {
+		set.log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return set
+}
+
+func shut(t testing.TB, e *engine) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := e.Close(ctx); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func inMemory() settings { return settings{fs: vfs.NewMem(), reserve: 1} }
+
+// bodies makes n messages whose bodies are the numbers from first on.
+func bodies(first, n int) []driver.Message {
+	list := make([]driver.Message, n)
+	for i := range list {
+		list[i].Body = fmt.Appendf(nil, "%d", first+i)
+	}
+	return list
+}
+
+func publish(t testing.TB, e *engine, topic string, messages ...driver.Message) []string {
+	t.Helper()
+	ids, err := e.Append(context.Background(), topic, messages)
+	if err != nil {
+		t.Fatalf("append: %v", err)
+	}
+	return ids
+}
+
+func join(t testing.TB, e *engine, topic, sub string, config driver.JoinConfig) {
+	t.Helper()
+	if _, err := e.Join(context.Background(), topic, sub, config); err != nil {
+		t.Fatalf("join: %v", err)
+	}
+}
+
+func fetch(t testing.TB, e *engine, topic, sub, consumer string, limit int) driver.Fetched {
+	t.Helper()
+	f, err := e.Fetch(context.Background(), topic, sub, driver.FetchRequest{Consumer: consumer, Max: limit})
+	if err != nil {
+		t.Fatalf("fetch: %v", err)
+	}
+	return f
+}
+
+func settle(t testing.TB, e *engine, topic, sub, consumer string, list ...driver.Settlement) []string {
+	t.Helper()
+	notHeld, err := e.Settle(context.Background(), topic, sub, consumer, list)
+	if err != nil {
+		t.Fatalf("settle: %v", err)
+	}
+	return notHeld
+}
+
+func read(t testing.TB, e *engine, topic string, from driver.Position, limit int) driver.Page {
+	t.Helper()
+	p, err := e.Read(context.Background(), topic, from, limit)
+	if err != nil {
+		t.Fatalf("read: %v", err)
+	}
+	return p
+}
+
+// text shows the bodies of messages, and attempts if there are any.
+func text(messages []driver.Message) string {
+	s := ""
+	for _, m := range messages {
+		s += string(m.Body)
+		if m.Attempt > 0 {
+			s += fmt.Sprintf("/%d", m.Attempt)
+		}
+		s += " "
+	}
+	return s
+}
+
+// fakeClock is a clock that tests move.
+type fakeClock struct{ at time.Time }
+
+func newClock() *fakeClock { return &fakeClock{time.UnixMilli(1_800_000_000_000)} }
+
+func (c *fakeClock) now() time.Time { return c.at }

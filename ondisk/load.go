@@ -1,0 +1,170 @@
+package ondisk
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/streamid"
+)
+
+// load reads the records of all topics and subscriptions. Messages, and what is
+// pending, are looked at when a topic is first used.
+func (e *engine) load() error {
+	e.state.topics = map[string]*topic{}
+	e.visible = map[string]*topic{}
+	err := e.scan(tableKey(tagGlobal), func(_, value []byte) error {
+		return e.state.global.decode(value)
+	})
+	if err != nil {
+		return err
+	}
+	err = e.scan(tableKey(tagTopic), func(key, value []byte) error {
+		names, rest, ok := splitNames(key, 1)
+		if !ok || len(rest) > 0 {
+			return errRecord
+		}
+		var rec topicRecord
+		if err := rec.decode(value); err != nil {
+			return err
+		}
+		t := newTopic(names[0], rec)
+		t.durable.Store(&rec)
+		e.state.topics[t.name], e.visible[t.name] = t, t
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return e.scan(tableKey(tagSub), func(key, value []byte) error {
+		names, rest, ok := splitNames(key, 2)
+		if !ok || len(rest) > 0 {
+			return errRecord
+		}
+		t := e.state.topics[names[0]]
+		if t == nil {
+			return fmt.Errorf("its topic %s is missing", names[0])
+		}
+		var rec subscriptionRecord
+		if err := rec.decode(value); err != nil {
+			return err
+		}
+		s := newSubscription(t.name, names[1], rec)
+		t.subs[s.name], t.visible[s.name] = s, s
+		return nil
+	})
+}
+
+// scan calls visit for every key that begins with prefix. An error of visit is
+// taken to mean that the data is corrupt.
+func (e *engine) scan(prefix []byte, visit func(key, value []byte) error) error {
+	iter, err := e.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: rangeEnd(prefix)})
+	if err != nil {
+		return e.problem(err)
+	}
+	defer iter.Close()
+	for ok := iter.First(); ok; ok = iter.Next() {
+		value, err := iter.ValueAndErr()
+		if err != nil {
+			return e.problem(err)
+		}
+		if err := visit(iter.Key(), value); err != nil {
+			return e.corrupt(iter.Key(), err)
+		}
+	}
+	return e.problem(iter.Error())
+}
+
+// warm checks a topic's record against its messages and loads what is pending.
+func (e *engine) warm(t *topic) error {
+	if err := e.checkEnds(t); err != nil {
+		return err
+	}
+	for _, s := range t.subs {
+		if err := e.loadPending(t, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkEnds compares the topic's record with its oldest and newest message.
+func (e *engine) checkEnds(t *topic) error {
+	iter, err := e.messages(t.name, streamid.ID{}, streamid.Max)
+	if err != nil {
+		return err
+	}
+	defer iter.Close()
+	if !iter.First() {
+		if err := iter.Error(); err != nil {
+			return e.problem(err)
+		}
+		if t.rec.length() > 0 {
+			return e.corruptTopic(t, "all of its %d messages are missing", t.rec.length())
+		}
+		return nil
+	}
+	oldest, err := e.decodeStored(t, iter)
+	if err != nil {
+		return err
+	}
+	iter.Last()
+	if err := iter.Error(); err != nil {
+		return e.problem(err)
+	}
+	newest, err := e.decodeStored(t, iter)
+	switch {
+	case err != nil:
+		return err
+	case oldest.number != t.rec.trimmed+1:
+		return e.corruptTopic(t, "the oldest message is number %d instead of %d", oldest.number, t.rec.trimmed+1)
+	case newest.number != t.rec.appended || newest.id != t.rec.last:
+		return e.corruptTopic(t, "the newest message is number %d, %s, instead of %d, %s",
+			newest.number, newest.id, t.rec.appended, t.rec.last)
+	}
+	return nil
+}
+
+func (e *engine) corruptTopic(t *topic, format string, args ...any) error {
+	return fmt.Errorf("%w in %s: topic %s: %s", driver.ErrCorrupt, e.dir, t.name, fmt.Sprintf(format, args...))
+}
+
+func (e *engine) loadPending(t *topic, s *subscription) error {
+	if s.rec.delivered > t.rec.appended || s.rec.cursor.Compare(t.rec.last) > 0 {
+		return e.corruptTopic(t, "subscription %s is ahead of it", s.name)
+	}
+	now := e.now()
+	s.reset()
+	return e.scan(tableKey(tagPending, t.name, s.name), func(key, value []byte) error {
+		id, ok := idOf(key)
+		var rec pendingRecord
+		if err := rec.decode(value); err != nil {
+			return err
+		}
+		if !ok || id.Compare(s.rec.cursor) > 0 {
+			return errRecord
+		}
+		p := &pending{
+			id: id, waiting: rec.waiting, attempt: int(rec.attempt), size: int(rec.size),
+			owner: rec.owner, reason: rec.reason, due: dueFrom(rec, s.rec.lease, now),
+		}
+		s.add(p)
+		if !p.waiting {
+			s.consumer(p.owner, now).held++
+		}
+		return nil
+	})
+}
+
+// dueFrom turns a stored due time into one of the running process, whose clock
+// is monotonic. No lease lasts longer than the subscription's, whatever the
+// clock did since.
+func dueFrom(rec pendingRecord, lease time.Duration, now time.Time) time.Time {
+	left := time.UnixMilli(rec.due).Sub(now)
+	if !rec.waiting {
+		left = min(left, lease)
+	}
+	return now.Add(left)
+}

@@ -1,0 +1,80 @@
+package ondisk
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/beckmq/beck/internal/driver"
+)
+
+var errMissing = errors.New("the message is missing, but still needed")
+
+// problem says in the seam's words what went wrong in Pebble. Nil stays nil.
+func (e *engine) problem(err error) error { return problem(e.dir, err) }
+
+func problem(dir string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, driver.ErrCorrupt), errors.Is(err, driver.ErrVersion):
+		return err
+	case pebble.IsCorruptionError(err), errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w in %s: %w", driver.ErrCorrupt, dir, err)
+	case isFull(err):
+		return fmt.Errorf("%w: %s: %w", driver.ErrFull, dir, err)
+	case errors.Is(err, pebble.ErrClosed):
+		return driver.ErrClosed
+	}
+	return fmt.Errorf("%w: %s: %w", driver.ErrUnavailable, dir, err)
+}
+
+// corrupt says which record is damaged.
+func (e *engine) corrupt(key []byte, err error) error {
+	if errors.Is(err, driver.ErrVersion) {
+		return fmt.Errorf("%s: %s: %w", e.dir, describe(key), err)
+	}
+	return fmt.Errorf("%w in %s: %s: %w", driver.ErrCorrupt, e.dir, describe(key), err)
+}
+
+// describe turns a key into words.
+func describe(key []byte) string {
+	if len(key) == 0 {
+		return "an empty key"
+	}
+	tables := map[byte]struct {
+		what  string
+		names int
+		id    bool
+	}{
+		tagGlobal:  {"the record of the directory", 0, false},
+		tagTopic:   {"topic", 1, false},
+		tagMessage: {"message of", 1, true},
+		tagSub:     {"subscription", 2, false},
+		tagPending: {"pending message of", 2, true},
+		tagDead:    {"dead letter of", 2, true},
+	}
+	table, known := tables[key[0]]
+	names, rest, ok := splitNames(key, table.names)
+	if !known || !ok {
+		return fmt.Sprintf("key %q", key)
+	}
+	text := table.what
+	if len(names) > 0 {
+		text += " " + strings.Join(names, " as ")
+	}
+	if id, ok := idOf(rest); ok && table.id {
+		text += ", id " + id.String()
+	}
+	return text
+}
+
+// isFull reports whether there was no room on the disk.
+func isFull(err error) bool {
+	return vfs.IsNoSpaceError(err) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, errNoRoom)
+}

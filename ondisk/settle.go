@@ -1,0 +1,181 @@
+package ondisk
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/streamid"
+)
+
+// Settle reads the messages that become dead letters ahead of time, so that the
+// committer need not look into Pebble.
+func (e *engine) Settle(ctx context.Context, name, subscription, consumer string, settlements []driver.Settlement) (notHeld []string, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	t, err := e.findWarm(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	s := e.findSubscription(t, subscription)
+	if s == nil {
+		return nil, driver.ErrSubscriptionNotFound
+	}
+	g := &settling{engine: e, topic: t, sub: s, consumer: consumer, settlements: settlements}
+	if err := g.readDying(); err != nil {
+		return nil, err
+	}
+	if err := e.submit(ctx, &request{size: g.size, decide: g.decide}); err != nil {
+		return nil, err
+	}
+	return g.notHeld, nil
+}
+
+// settling is one Settle.
+type settling struct {
+	engine      *engine
+	topic       *topic
+	sub         *subscription
+	consumer    string
+	settlements []driver.Settlement
+
+	dying   map[streamid.ID][]byte // stored messages that may become dead letters
+	size    int
+	notHeld []string
+}
+
+// readDying reads the messages that are to become dead letters. Those that are
+// not there can't be held either.
+func (g *settling) readDying() error {
+	g.size = 64 * len(g.settlements)
+	for _, s := range g.settlements {
+		if s.Do != driver.DeadLetter {
+			continue
+		}
+		id, err := streamid.Parse(s.ID)
+		if err != nil {
+			continue
+		}
+		if err := g.readDyingMessage(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *settling) readDyingMessage(id streamid.ID) error {
+	end, err := g.engine.reading()
+	if err != nil {
+		return err
+	}
+	defer end()
+	value, err := g.engine.get(idKey(id, tagMessage, g.topic.name))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return g.engine.problem(err)
+	}
+	if g.dying == nil {
+		g.dying = map[streamid.ID][]byte{}
+	}
+	g.dying[id] = value
+	g.size += len(value)
+	return nil
+}
+
+func (g *settling) decide(tx *transaction) error {
+	t, err := g.engine.topic(g.topic.name)
+	if err != nil {
+		return err
+	}
+	if t == nil || t.subs[g.sub.name] != g.sub {
+		return driver.ErrSubscriptionNotFound
+	}
+	if err := g.checkDying(); err != nil {
+		return err
+	}
+	g.sub.consumer(g.consumer, g.engine.now())
+	for _, s := range g.settlements {
+		id, err := streamid.Parse(s.ID)
+		if err != nil || !g.settle(tx, id, s) {
+			g.notHeld = append(g.notHeld, s.ID)
+		}
+	}
+	return nil
+}
+
+// checkDying makes sure, before anything is changed, that each message that is
+// held and to become a dead letter was found.
+func (g *settling) checkDying() error {
+	for _, s := range g.settlements {
+		if s.Do != driver.DeadLetter {
+			continue
+		}
+		id, err := streamid.Parse(s.ID)
+		if err == nil && g.sub.pending[id] != nil && g.dying[id] == nil {
+			return g.engine.corrupt(idKey(id, tagMessage, g.topic.name), errMissing)
+		}
+	}
+	return nil
+}
+
+// settle does one settlement and says whether the message was held.
+func (g *settling) settle(tx *transaction, id streamid.ID, s driver.Settlement) bool {
+	p := g.sub.pending[id]
+	if p == nil || p.waiting || s.Do != driver.Acknowledge && p.owner != g.consumer {
+		return false
+	}
+	now := g.engine.now()
+	switch s.Do {
+	case driver.Acknowledge:
+		g.end(tx, p)
+	case driver.Renew:
+		g.sub.setDue(p, now.Add(g.sub.rec.lease))
+		tx.setPending(g.sub, p)
+	case driver.Retry:
+		g.sub.wait(p, now.Add(max(0, s.After)), s.Reason)
+		tx.setPending(g.sub, p)
+		tx.hint(g.topic.name)
+	case driver.Release:
+		p.attempt--
+		g.sub.wait(p, now, p.reason)
+		tx.setPending(g.sub, p)
+		tx.hint(g.topic.name)
+	case driver.DeadLetter:
+		dead := deadRecord{attempt: uint64(p.attempt), at: now.UnixMilli(), reason: s.Reason, message: g.dying[id]}
+		tx.set(idKey(id, tagDead, g.topic.name, g.sub.name), dead.encode())
+		g.sub.rec.dead++
+		tx.touchSub(g.sub)
+		g.end(tx, p)
+	default:
+		return false
+	}
+	return true
+}
+
+func (g *settling) end(tx *transaction, p *pending) {
+	g.sub.remove(p)
+	tx.deletePending(g.sub, p.id)
+}
+
+// Leave forgets a consumer that holds nothing.
+func (e *engine) Leave(ctx context.Context, name, subscription, consumer string) error {
+	return e.submit(ctx, &request{decide: func(*transaction) error {
+		t, err := e.topic(name)
+		if err != nil || t == nil {
+			return err
+		}
+		s := t.subs[subscription]
+		if s == nil {
+			return nil
+		}
+		if c := s.consumers[consumer]; c != nil && c.held == 0 {
+			delete(s.consumers, consumer)
+		}
+		return nil
+	}})
+}

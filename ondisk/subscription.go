@@ -1,0 +1,181 @@
+package ondisk
+
+import (
+	"container/heap"
+	"sync/atomic"
+	"time"
+
+	"github.com/beckmq/beck/internal/streamid"
+)
+
+// subscription is a subscription in memory. It belongs to the committer.
+type subscription struct {
+	topic, name string
+	rec         subscriptionRecord
+	pending     map[streamid.ID]*pending
+	due         dueHeap // the same entries, the first to become due on top
+	waiting     int     // how many of them wait for their retry
+	consumers   map[string]*consumer
+
+	// cursor is rec.cursor, for those who read ahead of the committer.
+	cursor atomic.Pointer[streamid.ID]
+}
+
+// pending is a message that was delivered and not yet settled.
+type pending struct {
+	id      streamid.ID
+	waiting bool // for its retry; otherwise owner holds it
+	attempt int
+	size    int
+	owner   string
+	reason  string
+	due     time.Time // end of the lease or of the delay
+	place   int       // in the heap
+}
+
+// consumer is a reader of the subscription that was heard of.
+type consumer struct {
+	seen time.Time
+	held int
+}
+
+// forgetAfter is how long a consumer that holds nothing is remembered.
+const forgetAfter = time.Hour
+
+func newSubscription(topic, name string, rec subscriptionRecord) *subscription {
+	s := &subscription{topic: topic, name: name, rec: rec}
+	s.reset()
+	s.cursor.Store(&rec.cursor)
+	return s
+}
+
+// reset forgets what is pending, and all consumers.
+func (s *subscription) reset() {
+	s.pending = map[streamid.ID]*pending{}
+	s.due = nil
+	s.waiting = 0
+	s.consumers = map[string]*consumer{}
+}
+
+// consumer returns a consumer, known or new.
+func (s *subscription) consumer(name string, now time.Time) *consumer {
+	c := s.consumers[name]
+	if c == nil {
+		c = &consumer{}
+		s.consumers[name] = c
+	}
+	c.seen = now
+	return c
+}
+
+// add takes in an entry; the count of what its owner holds is up to the caller.
+func (s *subscription) add(p *pending) {
+	s.pending[p.id] = p
+	heap.Push(&s.due, p)
+	if p.waiting {
+		s.waiting++
+	}
+}
+
+// lease gives a message to a consumer from now on.
+func (s *subscription) lease(p *pending, owner string, now time.Time) {
+	s.letGo(p)
+	p.waiting, p.owner, p.reason = false, owner, ""
+	s.consumer(owner, now).held++
+	s.setDue(p, now.Add(s.rec.lease))
+}
+
+// wait keeps a message back until a time.
+func (s *subscription) wait(p *pending, due time.Time, reason string) {
+	s.letGo(p)
+	p.waiting, p.owner, p.reason = true, "", reason
+	s.waiting++
+	s.setDue(p, due)
+}
+
+// remove ends a delivery.
+func (s *subscription) remove(p *pending) {
+	s.letGo(p)
+	delete(s.pending, p.id)
+	heap.Remove(&s.due, p.place)
+}
+
+// letGo takes a message off the count of its owner, or of those that wait.
+func (s *subscription) letGo(p *pending) {
+	if p.waiting {
+		s.waiting--
+	} else if c := s.consumers[p.owner]; c != nil {
+		c.held--
+	}
+}
+
+func (s *subscription) setDue(p *pending, due time.Time) {
+	p.due = due
+	heap.Fix(&s.due, p.place)
+}
+
+// next is after what time something becomes due; 0 if nothing will.
+func (s *subscription) next(now time.Time) time.Duration {
+	if len(s.due) == 0 {
+		return 0
+	}
+	return max(time.Millisecond, s.due[0].due.Sub(now))
+}
+
+// forgetIdle forgets consumers that hold nothing and were not heard of lately.
+func (s *subscription) forgetIdle(now time.Time) {
+	for name, c := range s.consumers {
+		if c.held == 0 && now.Sub(c.seen) > forgetAfter {
+			delete(s.consumers, name)
+		}
+	}
+}
+
+// record is the entry's stored form.
+func (p *pending) record() *pendingRecord {
+	return &pendingRecord{
+		waiting: p.waiting, attempt: uint64(p.attempt), due: p.due.UnixMilli(), size: uint64(p.size),
+		owner: p.owner, reason: p.reason,
+	}
+}
+
+// setPending and deletePending write an entry, and its end.
+func (tx *transaction) setPending(s *subscription, p *pending) {
+	tx.set(idKey(p.id, tagPending, s.topic, s.name), p.record().encode())
+}
+
+func (tx *transaction) deletePending(s *subscription, id streamid.ID) {
+	tx.delete(idKey(id, tagPending, s.topic, s.name))
+}
+
+// dueHeap orders entries by when they become due, then by topic order.
+type dueHeap []*pending
+
+func (h dueHeap) Len() int { return len(h) }
+
+func (h dueHeap) Less(i, j int) bool {
+	if c := h[i].due.Compare(h[j].due); c != 0 {
+		return c < 0
+	}
+	return h[i].id.Compare(h[j].id) < 0
+}
+
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+// Push and Pop are for container/heap.
+func (h *dueHeap) Push(x any) {
+	p := x.(*pending)
+	p.place = len(*h)
+	*h = append(*h, p)
+}
+
+func (h *dueHeap) Pop() any {
+	old := *h
+	p := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return p
+}
