@@ -1,0 +1,13 @@
+// Command beck is a server, a command line and, soon, a web console for
+// messages that are kept, on disk or on Redis.
+package main
+
+import (
+	"os"
+
+	"github.com/beckmq/beck/internal/cli"
+)
+
+func main() {
+	os.Exit(cli.Main())
+}

@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/beckmq/beck"
+)
+
+type pubFlags struct {
+	key     string
+	headers []string
+	lines   bool
+	json    bool
+	quiet   bool
+	retry   time.Duration
+}
+
+func (p *program) pubCommand() *cobra.Command {
+	f := &pubFlags{}
+	c := &cobra.Command{
+		Use:   "pub TOPIC [BODY]",
+		Short: "Publish messages to a topic",
+		Long: `Publishes one message: BODY, or standard input as it is, byte for byte. With
+--lines, every line of standard input is a message, published as the lines come,
+many at a time when they come fast.
+
+It prints the id of each message, and only once the message is stored as durably
+as the engine can: on disk, synced. If publishing fails, it says exactly which
+lines are stored, which may be, and where to go on.
+
+The topic is made if it isn't there. With --json, each line of standard input is
+a message object as "beck sub --json" prints it, of which key, headers and body
+are published, so that one topic can be copied to another.`,
+		Example: `  beck pub orders '{"id":42}'
+  beck pub orders --key customer-7 --header type=invoice < invoice.xml
+  beck pub logs --lines < app.log
+  tail -f app.log | beck pub logs --lines --quiet --retry 10m
+  beck sub orders --json --no-wait | beck pub orders-copy --json`,
+		Args: p.arguments(1, 2, "TOPIC", "BODY"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := f.check(args); err != nil {
+				return err
+			}
+			return p.pub(c.Context(), args, f)
+		},
+		ValidArgsFunction: p.completeTopic,
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.key, "key", "", "key: messages with the same key are handled in order")
+	flags.StringArrayVar(&f.headers, "header", nil, "header as NAME=VALUE; may be repeated")
+	flags.BoolVar(&f.lines, "lines", false, "publish each line of standard input as a message")
+	flags.BoolVar(&f.json, "json", false, `publish each line of standard input as a message object, as "beck sub --json" prints it`)
+	flags.BoolVar(&f.quiet, "quiet", false, "print no ids, and no progress")
+	flags.DurationVar(&f.retry, "retry", 0, "when the connection fails, keep trying for so long (default: don't)")
+	return c
+}
+
+func (f *pubFlags) check(args []string) error {
+	many := f.lines || f.json
+	switch {
+	case many && len(args) == 2:
+		return usagef("--lines and --json read standard input; leave out BODY")
+	case f.json && (f.key != "" || len(f.headers) > 0):
+		return usagef("with --json, key and headers stand in the message objects; leave out --key and --header")
+	case f.retry < 0:
+		return usagef("--retry takes a duration such as 30s or 10m")
+	}
+	_, err := parseHeaders(f.headers)
+	return err
+}
+
+func parseHeaders(list []string) (map[string]string, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	headers := make(map[string]string, len(list))
+	for _, h := range list {
+		name, value, ok := strings.Cut(h, "=")
+		name = strings.ToLower(name)
+		if !ok || name == "" {
+			return nil, usagef("--header %.40q: it takes NAME=VALUE", h)
+		}
+		if _, twice := headers[name]; twice {
+			return nil, usagef("--header %s is given twice", name)
+		}
+		headers[name] = value
+	}
+	return headers, nil
+}
+
+func (p *program) pub(ctx context.Context, args []string, f *pubFlags) error {
+	topic := args[0]
+	if err := beck.CheckName(topic); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	headers, err := parseHeaders(f.headers)
+	if err != nil {
+		return err
+	}
+	pattern := beck.Message{Key: f.key, Headers: headers}
+
+	to := &publisher{topic: topic, retry: &retry{within: f.retry, note: p.note}}
+	if !f.quiet {
+		to.ids = p.out
+	}
+	if to.bus, err = p.openAgain(ctx, to.retry); err != nil {
+		return err
+	}
+	return firstError(p.pubInput(ctx, to, pattern, args[1:], f), closeBus(ctx, to.bus))
+}
+
+// openAgain opens the bus, again and again if need be and wanted.
+func (p *program) openAgain(ctx context.Context, r *retry) (*beck.Bus, error) {
+	for attempt := r.begin(); ; {
+		bus, err := p.open(ctx, true)
+		if err == nil || !attempt.again(ctx, err, nil) {
+			return bus, err
+		}
+	}
+}
+
+func (p *program) pubInput(ctx context.Context, to *publisher, pattern beck.Message, body []string, f *pubFlags) (err error) {
+	switch {
+	case f.lines || f.json:
+		return p.pubLines(ctx, to, pattern, f)
+	case len(body) > 0:
+		pattern.Body = []byte(body[0])
+	default:
+		if pattern.Body, err = p.readBody(ctx); err != nil {
+			return err
+		}
+	}
+	return to.publish(ctx, &batch{messages: []beck.Message{pattern}})
+}
+
+func firstError(first, second error) error {
+	if first != nil {
+		return first
+	}
+	return second
+}
+
+// readBody reads all of standard input, which is refused if it is larger than a
+// body may be.
+func (p *program) readBody(ctx context.Context) ([]byte, error) {
+	if isTerminal(p.In) {
+		fmt.Fprintln(p.Err, "Type the message; ctrl-D ends it.")
+	}
+	type result struct {
+		body []byte
+		err  error
+	}
+	read := make(chan result, 1)
+	// A read of standard input can't be called back: after ctrl-C it is left
+	// alone, and ends with the process.
+	go func() {
+		body, err := io.ReadAll(io.LimitReader(p.In, int64(p.maxBody)+1))
+		read <- result{body, err}
+	}()
+	select {
+	case r := <-read:
+		if r.err == nil && len(r.body) > int(p.maxBody) {
+			return nil, &hinted{
+				fmt.Errorf("publish: %w: standard input has more than the %s that a body may have", beck.ErrTooLarge, &p.maxBody),
+				"to publish each line as a message, use --lines; the limit is set by --max-body, here and at the server",
+			}
+		}
+		return r.body, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}

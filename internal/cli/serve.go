@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/beckmq/beck/internal/server"
+)
+
+const (
+	defaultListen = "127.0.0.1:8080"
+	defaultData   = "beck-data"
+)
+
+type serveFlags struct {
+	listen       string
+	data         string
+	redis        string
+	insecure     bool
+	writeTimeout time.Duration
+	drain        time.Duration
+	logLevel     string
+	logJSON      bool
+}
+
+func (p *program) serveCommand() *cobra.Command {
+	f := &serveFlags{}
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a server: the HTTP API over a directory or a Redis",
+		Long: `Runs a server. It keeps messages in a directory of this machine, or with --redis
+in Redis, and lets anyone who reaches its address publish and receive: by beck,
+by the Go library, or by plain HTTP. Several servers may share one Redis.
+
+There is no authentication yet, so it listens on loopback only; any other
+address needs --insecure.
+
+Ctrl-C or SIGTERM ends it: it takes no new requests, gives those that run --drain
+to finish, and closes its data. A second ctrl-C ends it at once. Nothing that got
+an id is lost either way.
+
+The address and two commands to try go to standard output; its log goes to
+standard error.`,
+		Example: `  beck serve
+  beck serve --data /var/lib/beck --listen 127.0.0.1:9000
+  beck serve --redis redis://localhost:6379/0
+  BECK_REDIS_PASSWORD=… beck serve --redis rediss://beck@redis.example.com:6380
+  curl -d hello http://127.0.0.1:8080/v1/topics/greetings/messages`,
+		Args: p.arguments(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			flags := c.Flags()
+			switch {
+			case given(flags, "at"):
+				return &hinted{usagef("serve takes no --at"), "give --data DIR or --redis URL"}
+			case given(flags, "data") && given(flags, "redis"):
+				return usagef("--data and --redis are two places to keep messages; give one of them")
+			case f.data == "":
+				return usagef("--data takes a directory")
+			case f.writeTimeout <= 0:
+				return usagef("--write-timeout takes a duration such as 1m")
+			case f.drain < 0:
+				return usagef("--drain takes a duration such as 10s")
+			}
+			return p.serve(c.Context(), f)
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&f.listen, "listen", defaultListen, "address to listen on; port 0 takes a free one")
+	flags.StringVar(&f.data, "data", defaultData, "directory to keep messages in; made if it isn't there")
+	flags.StringVar(&f.redis, "redis", "", "keep messages in this Redis instead: redis://… or rediss://…")
+	flags.BoolVar(&f.insecure, "insecure", false, "allow addresses other than loopback: anyone who reaches them may do anything")
+	flags.DurationVar(&f.writeTimeout, "write-timeout", time.Minute, "cut off a client that takes nothing for so long")
+	flags.DurationVar(&f.drain, "drain", 10*time.Second, "how long running requests may take to finish at the end")
+	flags.StringVar(&f.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
+	flags.BoolVar(&f.logJSON, "log-json", false, "log JSON lines")
+	return c
+}
+
+// logger logs for operators, unlike notes.
+func (p *program) logger(f *serveFlags) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return nil, usagef("--log-level takes debug, info, warn or error")
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if f.logJSON {
+		return slog.New(slog.NewJSONHandler(p.Err, o)), nil
+	}
+	return slog.New(slog.NewTextHandler(p.Err, o)), nil
+}
+
+func (p *program) serve(ctx context.Context, f *serveFlags) error {
+	log, err := p.logger(f)
+	if err != nil {
+		return err
+	}
+	keep := place{kind: placeDisk, where: f.data, shown: f.data}
+	if f.redis != "" {
+		if keep, err = parsePlace(f.redis, p.Getenv("BECK_REDIS_PASSWORD")); err != nil {
+			return err
+		}
+		if keep.kind != placeRedis {
+			return usagef("--redis takes redis://… or rediss://…")
+		}
+	}
+	p.place = keep
+
+	// First the address: it is the likeliest to fail, and fails fastest.
+	listener, err := p.listen(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	bus, err := p.openPlace(ctx, keep, true, log)
+	if err != nil {
+		return err
+	}
+	err = p.runServer(ctx, bus, listener, f, log)
+	return firstError(err, closeBus(ctx, bus))
+}
+
+func (p *program) listen(ctx context.Context, f *serveFlags) (net.Listener, error) {
+	if err := server.CheckListen(f.listen, f.insecure); err != nil {
+		return nil, err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.listen)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, &hinted{
+			fmt.Errorf("can't listen on %s: the address is in use", f.listen),
+			"perhaps a server runs there already; another port: " + p.called + " serve --listen 127.0.0.1:8081",
+		}
+	case err != nil:
+		return nil, fmt.Errorf("can't listen: %w", err)
+	}
+	return listener, nil
+}
+
+// banner says what runs where, and how to try it.
+func (p *program) banner(engine string, listener net.Addr) string {
+	address := listener.String()
+	if host, port, err := net.SplitHostPort(address); err == nil {
+		if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+			address = net.JoinHostPort("127.0.0.1", port)
+		}
+	}
+	at := ""
+	if p.Getenv("BECK_AT") != "" || address != defaultListen {
+		at = " --at http://" + address
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "beck serves %s on http://%s\n\n", engine, address)
+	fmt.Fprintf(&b, "Publish:    %s pub greetings \"hello\"%s\n", p.called, at)
+	fmt.Fprintf(&b, "Subscribe:  %s sub greetings --from start%s\n\n", p.called, at)
+	return b.String()
+}
+
+var _ = os.Stdout
