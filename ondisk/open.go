@@ -93,13 +93,13 @@ func openEngine(dir string, set settings) (*engine, error) {
 // lock makes the directory and takes it for this process.
 func (e *engine) lock() (*pebble.Lock, error) {
 	store := e.stamps.path(storeName)
-	if err := e.stamps.fs.MkdirAll(e.dir, 0o777); err != nil {
+	if err := makeDir(e.stamps.fs, e.dir); err != nil {
 		return nil, e.stamps.problem(err)
 	}
 	if err := e.stamps.check(); err != nil {
 		return nil, err
 	}
-	if err := e.stamps.fs.MkdirAll(store, 0o777); err != nil {
+	if err := makeDir(e.stamps.fs, store); err != nil {
 		return nil, e.stamps.problem(err)
 	}
 	lock, err := pebble.LockDirectory(store, e.stamps.fs)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -124,6 +125,25 @@ func (s stampFiles) write(name, text string) error {
 		err = syncDir(s.fs, s.dir)
 	}
 	return s.problem(err)
+}
+
+// makeDir makes a directory, and those above it, so that a crash leaves them.
+func makeDir(files vfs.FS, dir string) error {
+	info, err := files.Stat(dir)
+	if err == nil && !info.IsDir() {
+		return &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
+	}
+	parent := files.PathDir(dir)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) || parent == dir {
+		return err
+	}
+	if err := makeDir(files, parent); err != nil {
+		return err
+	}
+	if err := files.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	return syncDir(files, parent)
 }
 
 func syncDir(fs vfs.FS, dir string) error {
