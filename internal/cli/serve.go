@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/beckmq/beck"
 	"github.com/beckmq/beck/internal/server"
 )
 
@@ -129,20 +129,41 @@ func (p *program) serve(ctx context.Context, f *serveFlags) error {
 }
 
 func (p *program) listen(ctx context.Context, f *serveFlags) (net.Listener, error) {
-	if err := server.CheckListen(f.listen, f.insecure); err != nil {
-		return nil, err
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.listen)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
+	listener, err := server.Listen(ctx, f.listen, f.insecure)
+	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, &hinted{
-			fmt.Errorf("can't listen on %s: the address is in use", f.listen),
-			"perhaps a server runs there already; another port: " + p.called + " serve --listen 127.0.0.1:8081",
+			fmt.Errorf("%w: %s is in use by another program", beck.ErrUnavailable, f.listen),
+			"perhaps a server runs there already; another address: " + p.called + " serve --listen 127.0.0.1:8081",
 		}
-	case err != nil:
-		return nil, fmt.Errorf("can't listen: %w", err)
 	}
-	return listener, nil
+	return listener, err
+}
+
+// runServer serves until ctx ends, and then lets running requests finish.
+func (p *program) runServer(ctx context.Context, bus *beck.Bus, listener net.Listener, f *serveFlags, log *slog.Logger) error {
+	s, err := server.New(bus, &server.Options{Logger: log, Insecure: f.insecure, WriteTimeout: f.writeTimeout})
+	if err != nil {
+		return err
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	// A server goes on although nobody reads what it says about itself.
+	if err := p.out.write(ctx, []byte(p.banner(bus.String(), listener.Addr()))); err != nil && !errors.Is(err, errOutputClosed) {
+		log.Warn("the address could not be printed", "error", err)
+	}
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	log.Info("ending", "drain", f.drain, "cause", context.Cause(ctx).Error())
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.drain)
+	defer cancel()
+	if err := s.Shutdown(ending); err != nil {
+		// Those clients know that they have no answer. That is not a failure.
+		log.Warn("requests were cut off", "error", err)
+	}
+	return <-served
 }
 
 // banner says what runs where, and how to try it.
@@ -163,5 +184,3 @@ func (p *program) banner(engine string, listener net.Addr) string {
 	fmt.Fprintf(&b, "Subscribe:  %s sub greetings --from start%s\n\n", p.called, at)
 	return b.String()
 }
-
-var _ = os.Stdout
