@@ -1,0 +1,162 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/beckmq/beck"
+	"github.com/beckmq/beck/internal/wire"
+)
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a := &answer{ResponseWriter: w}
+	began := time.Now()
+	defer func() {
+		failure := recover()
+		if failure != nil {
+			s.panicked(a, r, failure)
+		}
+		s.finished(a, r, time.Since(began))
+		if failure != nil && a.begun {
+			// What was sent so far must not look whole.
+			panic(http.ErrAbortHandler)
+		}
+	}()
+	if p := s.guard.check(r); p != nil {
+		s.fail(a, r, p)
+		return
+	}
+	s.mux.ServeHTTP(a, r)
+}
+
+// answer is a ResponseWriter that remembers what it was told.
+type answer struct {
+	http.ResponseWriter
+	status int
+	begun  bool // something was sent before the request failed
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	return a.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController find the connection.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+func (s *Server) panicked(a *answer, r *http.Request, failure any) {
+	a.begun = a.status != 0
+	if failure == http.ErrAbortHandler {
+		return
+	}
+	s.log.Error("a request's handler panicked", "method", r.Method, "route", r.Pattern,
+		"panic", failure, "stack", string(debug.Stack()))
+	if !a.begun {
+		s.fail(a, r, wire.NewProblem(wire.CodeInternal, "a fault of the server; its log has more"))
+	}
+}
+
+// statusGone stands in metrics and log for requests whose client went away
+// before there was an answer.
+const statusGone = 499
+
+func (s *Server) finished(a *answer, r *http.Request, took time.Duration) {
+	if a.status == 0 {
+		a.status = statusGone
+	}
+	s.metrics.observe(r.Pattern, a.status, took)
+	s.log.Debug("request", "method", r.Method, "path", r.URL.Path, "status", a.status,
+		"took", took, "client", r.RemoteAddr)
+}
+
+// fail answers with the problem that tells of an error. A client that went away
+// gets none.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return
+	}
+	if s.ending.Err() != nil && errors.Is(err, context.Canceled) {
+		err = beck.ErrClosed
+	}
+	p := wire.ProblemOf(err)
+	if p.Code == wire.CodeInternal {
+		s.log.Error("a request failed", "method", r.Method, "route", r.Pattern, "error", err)
+	}
+	head := w.Header()
+	head.Set("Content-Type", wire.ProblemType)
+	head.Set("Cache-Control", "no-store")
+	body := append(p.Append(nil), '\n')
+	head.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(p.Status)
+	s.send(w, body)
+}
+
+// json answers with a small value.
+func (s *Server) json(w http.ResponseWriter, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encoding the answer: %w", err)
+	}
+	s.answer(w, status, append(body, '\n'))
+	return nil
+}
+
+// appended answers with JSON that a function of wire appends.
+func (s *Server) appended(w http.ResponseWriter, status int, add func(b []byte) []byte) {
+	buffer, ok := s.buffers.Get().(*[]byte)
+	if !ok {
+		buffer = new([]byte)
+	}
+	*buffer = add((*buffer)[:0])
+	s.answer(w, status, *buffer)
+	if cap(*buffer) <= maxPooled {
+		s.buffers.Put(buffer)
+	}
+}
+
+// maxPooled keeps a few large answers from holding memory for ever.
+const maxPooled = 256 << 10
+
+func (s *Server) answer(w http.ResponseWriter, status int, body []byte) {
+	head := w.Header()
+	head.Set("Content-Type", "application/json")
+	head.Set("Cache-Control", "no-store")
+	head.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	s.send(w, body)
+}
+
+// portion is what a client must take within the write time-out.
+const portion = 64 << 10
+
+// send writes in portions, each with its own deadline: a slow client is served,
+// one that has stopped reading is not. An error means that the client is gone.
+func (s *Server) send(w http.ResponseWriter, b []byte) error {
+	connection := http.NewResponseController(w)
+	for len(b) > 0 {
+		n := min(len(b), portion)
+		// A writer without deadlines, as in tests, needs none.
+		_ = connection.SetWriteDeadline(time.Now().Add(s.o.WriteTimeout))
+		if _, err := w.Write(b[:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}

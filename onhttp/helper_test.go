@@ -1,0 +1,76 @@
+package onhttp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/beckmq/beck"
+	"github.com/beckmq/beck/internal/drivertest/model"
+	"github.com/beckmq/beck/internal/server"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func silent() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// running is a real server over a bus, on a port of its own.
+type running struct {
+	bus    *beck.Bus
+	server *server.Server
+	served chan error
+	url    string
+}
+
+// serve starts a server on an address of this machine; port 0 is a free one.
+func serve(t testing.TB, bus *beck.Bus, address string) *running {
+	t.Helper()
+	s, err := server.New(bus, &server.Options{Logger: silent()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listener net.Listener
+	for range 50 { // an address that was just left may be taken for a moment
+		if listener, err = server.Listen(t.Context(), address, false); err == nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{bus: bus, server: s, served: make(chan error, 1), url: "http://" + listener.Addr().String()}
+	go func() { r.served <- s.Serve(listener) }()
+	return r
+}
+
+// stop ends the server, and then the bus.
+func (r *running) stop(ctx context.Context) error {
+	return errors.Join(r.server.Shutdown(ctx), <-r.served, r.bus.Close(ctx))
+}
+
+// onModel is a bus on the reference engine.
+func onModel(t testing.TB) *beck.Bus {
+	t.Helper()
+	bus, err := beck.New(model.New(time.Now), &beck.Options{Logger: silent()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bus
+}
+
+// connect opens an engine on a server.
+func connect(t testing.TB, url string) *engine {
+	t.Helper()
+	e, err := newEngine(url, &Options{Options: beck.Options{Logger: silent()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
