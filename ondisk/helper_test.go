@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"testing"
 	"time"
 
@@ -15,11 +16,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if dir := childDirectory(); dir != "" {
-		beChild(dir)
-		return
+	switch {
+	case childDirectory() != "":
+		beChild(childDirectory())
+	case leaksAllowed():
+		os.Exit(m.Run())
+	default:
+		goleak.VerifyTestMain(m)
 	}
-	goleak.VerifyTestMain(m)
 }
 
 // open opens an engine that is closed with the test.

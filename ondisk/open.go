@@ -102,6 +102,9 @@ func (e *engine) lock() (*pebble.Lock, error) {
 	if err := makeDir(e.stamps.fs, store); err != nil {
 		return nil, e.stamps.problem(err)
 	}
+	if err := makeDir(e.stamps.fs, e.stamps.path(logName)); err != nil {
+		return nil, e.stamps.problem(err)
+	}
 	lock, err := pebble.LockDirectory(store, e.stamps.fs)
 	var file *fs.PathError
 	switch {
@@ -162,6 +165,8 @@ func (e *engine) openStore(set settings, lock *pebble.Lock, mustExist bool) erro
 	switch cause := e.failure.Load(); {
 	case err != nil:
 		return e.problem(err)
+	case cause != nil && e.db != nil:
+		return errors.Join(e.problem(*cause), e.db.Close())
 	case cause != nil:
 		return e.problem(*cause)
 	}
@@ -169,8 +174,10 @@ func (e *engine) openStore(set settings, lock *pebble.Lock, mustExist bool) erro
 }
 
 func (e *engine) storeOptions(set settings, lock *pebble.Lock, mustExist bool) *pebble.Options {
+	log := e.stamps.path(logName)
 	return &pebble.Options{
-		FS:               set.fs,
+		FS:               newLogFS(set.fs, log, e.fail),
+		WALDir:           log,
 		Lock:             lock,
 		ErrorIfNotExists: mustExist,
 		// Tables carry checksums throughout from this version on, and the log

@@ -1,0 +1,147 @@
+package ondisk
+
+import (
+	"io/fs"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// logFS is the file system under Pebble's log.
+//
+// Pebble ends the process when it can't write, sync or create a log file, and
+// that is not for a library to do. So Pebble never gets to know: the engine is
+// marked as failed, and from then on the log takes what it is given and drops
+// it. Since the mark is set before Pebble goes on, and the finisher looks at it
+// before it answers, nothing is acknowledged that the disk does not hold. And
+// since nothing is written to the log behind a hole, opening it again finds a
+// log that is whole up to where it ends.
+//
+// All other files fail openly. Pebble deletes a log file only once tables that
+// hold the same, and the manifest that names them, have really been synced.
+type logFS struct {
+	vfs.FS
+	dir  string // the log's
+	fail func(error)
+	dead *atomic.Bool // the log takes nothing any more
+}
+
+func newLogFS(fs vfs.FS, dir string, fail func(error)) *logFS {
+	return &logFS{FS: fs, dir: dir, fail: fail, dead: &atomic.Bool{}}
+}
+
+// survived notes a failure and says whether there was none.
+func (l *logFS) survived(err error) bool {
+	if err != nil {
+		l.dead.Store(true)
+		l.fail(err)
+	}
+	return !l.dead.Load()
+}
+
+// Create makes a log file, or any other.
+func (l *logFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if l.FS.PathDir(name) != l.dir {
+		return l.FS.Create(name, c)
+	}
+	f, err := l.FS.Create(name, c)
+	return l.file(name, f, err), nil
+}
+
+// ReuseForWrite makes a log file of an old one.
+func (l *logFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if l.FS.PathDir(newname) != l.dir {
+		return l.FS.ReuseForWrite(oldname, newname, c)
+	}
+	f, err := l.FS.ReuseForWrite(oldname, newname, c)
+	return l.file(newname, f, err), nil
+}
+
+// OpenDir opens the log's directory, in order to sync it, or any other.
+func (l *logFS) OpenDir(name string) (vfs.File, error) {
+	f, err := l.FS.OpenDir(name)
+	if err != nil || name != l.dir {
+		return f, err
+	}
+	return l.file(name, f, nil), nil
+}
+
+func (l *logFS) file(name string, f vfs.File, err error) vfs.File {
+	if !l.survived(err) && f == nil {
+		f = vfs.NewMemFile(nil)
+	}
+	return &logFile{File: f, fs: l, name: l.FS.PathBase(name)}
+}
+
+// logFile is a file that takes what it is given and drops it once the log is
+// dead.
+type logFile struct {
+	vfs.File
+	fs   *logFS
+	name string
+}
+
+func (f *logFile) Write(p []byte) (int, error) {
+	if !f.fs.dead.Load() {
+		_, err := f.File.Write(p)
+		f.fs.survived(err)
+	}
+	return len(p), nil
+}
+
+func (f *logFile) WriteAt(p []byte, offset int64) (int, error) {
+	if !f.fs.dead.Load() {
+		_, err := f.File.WriteAt(p, offset)
+		f.fs.survived(err)
+	}
+	return len(p), nil
+}
+
+func (f *logFile) Preallocate(offset, length int64) error {
+	return f.unlessDead(func() error { return f.File.Preallocate(offset, length) })
+}
+
+func (f *logFile) Sync() error { return f.unlessDead(f.File.Sync) }
+
+func (f *logFile) SyncData() error { return f.unlessDead(f.File.SyncData) }
+
+func (f *logFile) SyncTo(length int64) (fullSync bool, err error) {
+	if f.fs.dead.Load() {
+		return true, nil
+	}
+	fullSync, err = f.File.SyncTo(length)
+	return f.fs.survived(err) && fullSync, nil
+}
+
+func (f *logFile) Close() error {
+	f.fs.survived(f.File.Close())
+	return nil
+}
+
+// Stat can't fail either: Pebble wants the size of a file it reuses.
+func (f *logFile) Stat() (vfs.FileInfo, error) {
+	info, err := f.File.Stat()
+	if err != nil {
+		return noInfo{name: f.name}, nil
+	}
+	return info, nil
+}
+
+func (f *logFile) unlessDead(do func() error) error {
+	if !f.fs.dead.Load() {
+		f.fs.survived(do())
+	}
+	return nil
+}
+
+// noInfo is about a file of which nothing is known.
+type noInfo struct{ name string }
+
+func (i noInfo) Name() string           { return i.name }
+func (i noInfo) Size() int64            { return 0 }
+func (i noInfo) Mode() fs.FileMode      { return 0 }
+func (i noInfo) ModTime() time.Time     { return time.Time{} }
+func (i noInfo) IsDir() bool            { return false }
+func (i noInfo) Sys() any               { return nil }
+func (i noInfo) DeviceID() vfs.DeviceID { return vfs.DeviceID{} }
