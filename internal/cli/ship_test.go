@@ -159,7 +159,7 @@ func feed(p *process, from, to int) {
 // With --retry, publishing goes on over a crash of the server, and so do those
 // who receive.
 func TestRetryOverACrash(t *testing.T) {
-	const n = 30_000
+	const n = 100_000
 	server := serve(t)
 	env := []string{"BECK_AT=" + server.url}
 	follow := start(t, env, "sub", "logs", "--from", "start")
@@ -167,6 +167,9 @@ func TestRetryOverACrash(t *testing.T) {
 	pub := start(t, env, "pub", "logs", "--lines", "--retry", "1m")
 	go feed(pub, 1, n)
 	pub.out.until(t, "some ids", func(s string) bool { return strings.Count(s, "\n") > 2000 })
+	for _, p := range []*process{follow, billing} {
+		p.out.contains(t, "line 1\n")
+	}
 	server.kill()
 	pub.err.contains(t, "trying again")
 	server.again(t)
