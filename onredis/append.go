@@ -1,0 +1,80 @@
+package onredis
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/rueidis"
+
+	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/streamid"
+)
+
+// maxPipeline is how many commands, or ids in a command, are sent at once.
+const maxPipeline = 1000
+
+// Append implements driver.Log: one XADD a message, in one pipeline.
+func (e *engine) Append(ctx context.Context, topic string, messages []driver.Message) ([]string, error) {
+	stream := e.names.stream(topic)
+	ids := make([]string, 0, len(messages))
+	if len(messages) == 1 {
+		reply, err := e.work.do(ctx, add(e.work.client.B(), stream, &messages[0]))
+		if err == nil {
+			ids, err = appendID(ids, reply)
+		}
+		return ids, e.explain(ctx, err, stream, writing)
+	}
+	cmds := make([]rueidis.Completed, 0, min(len(messages), maxPipeline))
+	for len(messages) > 0 {
+		portion := messages[:min(len(messages), maxPipeline)]
+		messages = messages[len(portion):]
+		cmds = cmds[:0]
+		for i := range portion {
+			cmds = append(cmds, add(e.work.client.B(), stream, &portion[i]))
+		}
+		replies, err := e.work.doMulti(ctx, cmds...)
+		if err == nil {
+			ids, err = e.appendIDs(ctx, stream, ids, replies)
+		} else {
+			err = e.explain(ctx, err, stream, writing)
+		}
+		if err != nil {
+			return ids, err
+		}
+	}
+	return ids, nil
+}
+
+// appendIDs collects the ids up to the first error. If something was stored
+// behind a message that was not, nothing can be said about that one's place.
+func (e *engine) appendIDs(ctx context.Context, stream string, ids []string, replies []rueidis.RedisResult) ([]string, error) {
+	for i, r := range replies {
+		reply, err := r.ToMessage()
+		if err == nil {
+			ids, err = appendID(ids, reply)
+		}
+		if err == nil {
+			continue
+		}
+		err = e.explain(ctx, err, stream, writing)
+		for _, later := range replies[i+1:] {
+			if later.Error() == nil {
+				return ids, fmt.Errorf("%w: a message behind the first that failed was stored: %v", driver.ErrUncertain, err)
+			}
+		}
+		return ids, err
+	}
+	return ids, nil
+}
+
+func appendID(ids []string, reply rueidis.RedisMessage) ([]string, error) {
+	text, err := reply.ToString()
+	if err != nil {
+		return ids, err
+	}
+	id, err := streamid.Parse(text)
+	if err != nil {
+		return ids, fmt.Errorf("%w: XADD returned %q", driver.ErrCorrupt, text)
+	}
+	return append(ids, id.String()), nil
+}

@@ -1,0 +1,30 @@
+// Package onredis runs beck on Redis 7.0 or newer, or Valkey 7.2 or newer.
+//
+// A topic is one Redis stream, and the stream is the only truth: publishing is
+// one XADD, so that any client in any language can publish, and reading is one
+// XRANGE. A subscription is a consumer group on that stream, with a little
+// state of its own beside it for retries. docs/redis-layout.md tells every key.
+//
+// # Waiting
+//
+// Nothing blocks in Redis. Of the two clients of an engine, one serves all
+// reads of topics that are being watched: Redis remembers which keys that
+// connection has read, and tells it once when one of them changes (client
+// tracking). Such a message is only a hint to read again, and reading arms it
+// anew, in the same command. When the connection is lost everyone who watches is
+// hinted; a read that then fails is tried again by its reader, and the first to
+// succeed has armed the new connection. A sweep hints at everything now and
+// then, for whatever else may have been missed.
+//
+// # Leases
+//
+// A delivery's lease is the time since it was delivered, as Redis counts it in
+// the pending list of the group. Nothing wakes when a lease ends, so each Fetch
+// looks for ended leases when a quarter of a lease has passed since the last
+// look of this process. All clocks are Redis's.
+//
+// # Scripts
+//
+// What must be atomic is a script, one .lua file each. Every script declares
+// all keys that it touches, all of one topic and so of one cluster slot.
+package onredis

@@ -1,0 +1,104 @@
+package onredis
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/redis/rueidis"
+
+	"github.com/beckmq/beck/internal/driver"
+)
+
+var _ driver.Engine = (*engine)(nil)
+
+// engine keeps topics and subscriptions in one Redis.
+type engine struct {
+	addr  address
+	names keys
+	log   *slog.Logger
+
+	work    *link // everything but what watcher does
+	watcher *link // reads and fetches of topics that are being watched
+
+	hub     *hub
+	stop    chan struct{} // closed by Close
+	sweeper sync.WaitGroup
+	scripts scripts
+
+	mu            sync.Mutex
+	subscriptions map[subscriptionID]*subscription
+}
+
+func newEngine(a address, names keys, log *slog.Logger) (*engine, error) {
+	all, err := loadScripts()
+	return &engine{
+		addr: a, names: names, log: log, hub: newHub(), stop: make(chan struct{}),
+		scripts: all, subscriptions: map[subscriptionID]*subscription{},
+	}, err
+}
+
+func (e *engine) String() string { return "redis " + e.addr.String() }
+
+// Ping tries both clients.
+func (e *engine) Ping(ctx context.Context) error {
+	for _, l := range []*link{e.work, e.watcher} {
+		if _, err := l.do(ctx, l.client.B().Ping().Build()); err != nil {
+			return e.explain(ctx, err, "", reading)
+		}
+	}
+	return nil
+}
+
+// Close ends the sweep and closes the connections.
+func (e *engine) Close(ctx context.Context) error {
+	close(e.stop)
+	e.sweeper.Wait()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		e.closeClients()
+	}()
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("redis %s: closing the connections: %w", e.addr, ctx.Err())
+	}
+}
+
+func (e *engine) closeClients() {
+	e.work.client.Close()
+	e.watcher.client.Close()
+}
+
+// reader is the client to read a topic with: the watcher if somebody waits for
+// changes, since what it reads is what it is told about.
+func (e *engine) reader(topic string) *link {
+	if e.hub.watched(topic) {
+		return e.watcher
+	}
+	return e.work
+}
+
+// Watch implements driver.Log.
+func (e *engine) Watch(topic string) (<-chan struct{}, func()) { return e.hub.watch(topic) }
+
+// invalidated is called by rueidis, on the goroutine that reads the connection,
+// with the keys that changed, or with nil when any may have. It never blocks.
+func (e *engine) invalidated(changed []rueidis.RedisMessage) {
+	if changed == nil {
+		e.hub.hintAll()
+		return
+	}
+	for i := range changed {
+		key, err := changed[i].ToString()
+		if err != nil {
+			continue
+		}
+		if topic, ok := e.names.topicOf(key); ok {
+			e.hub.hint(topic)
+		}
+	}
+}

@@ -1,0 +1,325 @@
+package onredis
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/beckmq/beck/internal/driver"
+)
+
+// Fetch implements driver.Subscriber. In volume it is one pipeline of two
+// commands: the script take, which arms the watcher and tells what is due, and
+// XREADGROUP for messages never delivered. Messages pass through a script only
+// when they are retried or reclaimed.
+func (e *engine) Fetch(ctx context.Context, topic, name string, req driver.FetchRequest) (driver.Fetched, error) {
+	s := e.subscription(topic, name)
+	l := e.reader(topic)
+	f, err := e.fetch(ctx, l, s, req)
+	if isReply(err, "NOGROUP") {
+		if err := e.heal(ctx, s); err != nil {
+			return driver.Fetched{}, err
+		}
+		f, err = e.fetch(ctx, l, s, req)
+	}
+	if err != nil {
+		return driver.Fetched{}, e.explain(ctx, err, s.keys.stream, writing)
+	}
+	return f, nil
+}
+
+func (e *engine) fetch(ctx context.Context, l *link, s *subscription, req driver.FetchRequest) (driver.Fetched, error) {
+	f := fetching{engine: e, link: l, s: s, consumer: req.Consumer, max: req.Max, due: -1}
+	if req.Recover {
+		if err := f.recover(ctx); err != nil {
+			return driver.Fetched{}, err
+		}
+	}
+	if cursor, now := s.takeLook(); now && f.room() > 0 {
+		if err := f.reclaim(ctx, cursor); err != nil {
+			s.lookFailed()
+			return driver.Fetched{}, err
+		}
+	}
+	if f.room() > 0 {
+		if err := f.fill(ctx); err != nil {
+			return driver.Fetched{}, err
+		}
+	}
+	return f.result(), nil
+}
+
+// fetching is one Fetch under way.
+type fetching struct {
+	*engine
+	link     *link
+	s        *subscription
+	consumer string
+	max      int
+
+	messages []driver.Message
+	due      time.Duration // until the next retry, -1 for none
+	again    bool          // asking again at once pays
+}
+
+func (f *fetching) room() int { return f.max - len(f.messages) }
+
+func (f *fetching) result() driver.Fetched {
+	next := f.s.untilLook()
+	if f.due > 0 {
+		next = min(next, f.due)
+	}
+	f.s.mu.Lock()
+	lease := f.s.lease
+	f.s.mu.Unlock()
+	return driver.Fetched{
+		Messages: f.messages, Lease: lease, Next: next,
+		More: f.again || f.due == 0 || f.room() <= 0,
+	}
+}
+
+// fill takes retries that are due and messages never delivered. Both have their
+// turn: if new messages left no room for retries, those come first next time.
+func (f *fetching) fill(ctx context.Context) error {
+	if f.s.setDue(false) {
+		if err := f.take(ctx, f.room(), "due"); err != nil {
+			return err
+		}
+		if f.room() > 0 {
+			reply, err := f.link.do(ctx, f.readGroup(">", f.room()))
+			if err = f.addNew(reply, err); err != nil {
+				return err
+			}
+		}
+	} else {
+		if err := f.lookAndRead(ctx); err != nil {
+			return err
+		}
+		if f.due == 0 && f.room() > 0 {
+			if err := f.take(ctx, f.room(), "due"); err != nil {
+				return err
+			}
+		}
+	}
+	if f.due == 0 {
+		f.s.setDue(true)
+	}
+	return nil
+}
+
+// lookAndRead is the usual case: nothing is known to be due.
+func (f *fetching) lookAndRead(ctx context.Context) error {
+	keys, args := f.takeArgs(0, "due")
+	replies, err := f.link.doMulti(ctx, f.scripts.take.call(f.link.client.B(), keys, args), f.readGroup(">", f.room()))
+	if err != nil {
+		return err
+	}
+	looked, lookErr := replies[0].ToMessage()
+	if err := f.addNew(replies[1].ToMessage()); err != nil {
+		return err
+	}
+	if isReply(lookErr, "NOSCRIPT") {
+		// The watcher is armed only now, behind the reading.
+		f.again = true
+		return f.take(ctx, 0, "due")
+	}
+	return f.addTaken(looked, lookErr)
+}
+
+func (f *fetching) readGroup(from string, count int) rueidis.Completed {
+	return f.link.client.B().Xreadgroup().Group(f.s.id.name, f.consumer).Count(int64(count)).
+		Streams().Key(f.s.keys.stream).Id(from).Build()
+}
+
+// addNew adds what XREADGROUP returned, each with its first attempt.
+func (f *fetching) addNew(reply rueidis.RedisMessage, err error) error {
+	messages, err := readGroupReply(reply, err)
+	for i := range messages {
+		messages[i].Attempt = 1
+	}
+	f.add(messages)
+	return err
+}
+
+func (f *fetching) add(messages []driver.Message) {
+	if f.messages == nil {
+		f.messages = messages
+	} else {
+		f.messages = append(f.messages, messages...)
+	}
+}
+
+// readGroupReply reads the entries of the one stream that was asked for.
+func readGroupReply(reply rueidis.RedisMessage, err error) ([]driver.Message, error) {
+	if rueidis.IsRedisNil(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	streams, err := reply.AsMap()
+	if err != nil {
+		return nil, err
+	}
+	for _, entries := range streams {
+		list, err := entries.ToArray()
+		if err != nil {
+			return nil, err
+		}
+		return readEntries(list)
+	}
+	return nil, nil
+}
+
+func (f *fetching) takeArgs(count int, which string) (keys, args []string) {
+	k := &f.s.keys
+	return []string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.lost},
+		[]string{f.s.id.name, f.consumer, strconv.Itoa(count), which}
+}
+
+// take runs the script take.
+func (f *fetching) take(ctx context.Context, count int, which string) error {
+	keys, args := f.takeArgs(count, which)
+	return f.addTaken(f.link.run(ctx, f.scripts.take, keys, args...))
+}
+
+// addTaken reads what the script take returned.
+func (f *fetching) addTaken(reply rueidis.RedisMessage, err error) error {
+	if err != nil {
+		return err
+	}
+	parts, err := reply.ToArray()
+	if err != nil || len(parts) != 3 {
+		return fmt.Errorf("%w: the script take returned %d parts: %v", driver.ErrCorrupt, len(parts), err)
+	}
+	if err := f.addLease(&parts[0]); err != nil {
+		return err
+	}
+	due, err := parts[1].ToInt64()
+	if err != nil {
+		return err
+	}
+	f.due = time.Duration(due)
+	if due > 0 {
+		f.due *= time.Millisecond
+	}
+	return f.addAttempts(&parts[2])
+}
+
+func (f *fetching) addLease(ms *rueidis.RedisMessage) error {
+	lease, err := ms.ToInt64()
+	if err == nil {
+		f.s.setLease(time.Duration(lease) * time.Millisecond)
+	}
+	return err
+}
+
+// addAttempts adds a list of {id, attempt, fields}.
+func (f *fetching) addAttempts(list *rueidis.RedisMessage) error {
+	entries, err := list.ToArray()
+	if err != nil {
+		return err
+	}
+	for i := range entries {
+		parts, err := entries[i].ToArray()
+		if err != nil || len(parts) != 3 {
+			return fmt.Errorf("%w: a script returned an entry of %d parts: %v", driver.ErrCorrupt, len(parts), err)
+		}
+		m, err := readEntry(&parts[0], &parts[2])
+		if err != nil {
+			return err
+		}
+		attempt, err := parts[1].ToInt64()
+		if err != nil {
+			return err
+		}
+		m.Attempt = int(attempt)
+		f.messages = append(f.messages, m)
+	}
+	return nil
+}
+
+// reclaim takes messages whose lease has ended.
+func (f *fetching) reclaim(ctx context.Context, cursor string) error {
+	reply, err := f.link.run(ctx, f.scripts.reclaim, []string{f.s.keys.stream, f.s.keys.subs, f.s.keys.lost},
+		f.s.id.name, f.consumer, strconv.Itoa(f.room()), cursor)
+	if err != nil {
+		return err
+	}
+	parts, err := reply.ToArray()
+	if err != nil || len(parts) != 4 {
+		return fmt.Errorf("%w: the script reclaim returned %d parts: %v", driver.ErrCorrupt, len(parts), err)
+	}
+	if err := f.addLease(&parts[0]); err != nil {
+		return err
+	}
+	if cursor, err = parts[1].ToString(); err != nil {
+		return err
+	}
+	f.s.looked(cursor)
+	if lost, err := parts[2].ToInt64(); err == nil && lost > 0 {
+		f.log.Warn("messages were removed from a topic by someone else while they were leased",
+			"topic", f.s.id.topic, "subscription", f.s.id.name, "messages", lost)
+	}
+	return f.addAttempts(&parts[3])
+}
+
+// recover takes what the consumer holds already, the oldest first.
+func (f *fetching) recover(ctx context.Context) error {
+	held, err := readGroupReply(f.link.do(ctx, f.readGroup("0", f.max)))
+	if err != nil {
+		return err
+	}
+	if len(held) > 0 {
+		if err := f.readAttempts(ctx, held); err != nil {
+			return err
+		}
+		f.add(held)
+	}
+	if err := f.take(ctx, f.max, "own"); err != nil {
+		return err
+	}
+	f.again = len(f.messages) >= f.max
+	slices.SortFunc(f.messages, func(a, b driver.Message) int { return strings.Compare(a.ID, b.ID) })
+	f.messages = f.messages[:min(len(f.messages), f.max)]
+	return nil
+}
+
+// readAttempts fills in how often pending messages of the consumer were
+// delivered. held is in topic order.
+func (f *fetching) readAttempts(ctx context.Context, held []driver.Message) error {
+	reply, err := f.link.do(ctx, f.link.client.B().Xpending().Key(f.s.keys.stream).Group(f.s.id.name).
+		Start(redisID(held[0].ID)).End(redisID(held[len(held)-1].ID)).Count(int64(2*f.max)).Consumer(f.consumer).Build())
+	if err != nil {
+		return err
+	}
+	list, err := reply.ToArray()
+	if err != nil {
+		return err
+	}
+	attempts := make(map[string]int, len(list))
+	for i := range list {
+		parts, err := list[i].ToArray()
+		if err != nil || len(parts) != 4 {
+			return fmt.Errorf("%w: XPENDING returned an entry of %d parts: %v", driver.ErrCorrupt, len(parts), err)
+		}
+		id, err := textID(&parts[0])
+		if err != nil {
+			return err
+		}
+		n, err := parts[3].ToInt64()
+		if err != nil {
+			return err
+		}
+		attempts[id] = int(n)
+	}
+	for i := range held {
+		held[i].Attempt = max(1, attempts[held[i].ID])
+	}
+	return nil
+}

@@ -1,0 +1,272 @@
+package onredis
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/streamid"
+)
+
+const (
+	// Where Redis can't tell the lag of a group, at most countPages pages of
+	// countPage messages are counted.
+	countPages = 10
+	countPage  = 1000
+)
+
+// subscriptionConfig is what the hash subs has of a subscription.
+type subscriptionConfig struct {
+	From    string `json:"from"`
+	Pos     string `json:"pos"`
+	LeaseMS int64  `json:"lease_ms"`
+	Deleted int64  `json:"deleted"`
+}
+
+// Topic implements driver.Admin. It is put together from many commands, and not
+// of one moment.
+func (e *engine) Topic(ctx context.Context, topic string) (driver.TopicInfo, error) {
+	stream := e.names.stream(topic)
+	b := e.work.client.B()
+	replies, err := e.work.doMulti(ctx,
+		b.XinfoStream().Key(stream).Build(), b.XinfoGroups().Key(stream).Build(),
+		b.Hgetall().Key(subsKey(stream)).Build(), b.Hgetall().Key(lostKey(stream)).Build())
+	if err != nil {
+		return driver.TopicInfo{}, e.explain(ctx, err, stream, reading)
+	}
+	info, err := readStreamInfo(replies[0])
+	if isReply(err, noSuchKey) {
+		return driver.TopicInfo{}, fmt.Errorf("%w: %s", driver.ErrTopicNotFound, topic)
+	}
+	var groups []driver.SubscriptionInfo
+	if err == nil {
+		groups, err = readGroups(replies[1])
+	}
+	var configs map[string]string
+	if err == nil {
+		configs, err = replies[2].AsStrMap()
+	}
+	var lost map[string]int64
+	if err == nil {
+		lost, err = replies[3].AsIntMap()
+	}
+	if err != nil {
+		return driver.TopicInfo{}, e.explain(ctx, err, stream, reading)
+	}
+	t := driver.TopicInfo{Name: topic, Length: info.length, FirstID: info.first, LastID: info.last}
+	for _, s := range addMissing(groups, configs) {
+		s.Lost = lost[s.Name]
+		there, err := e.describe(ctx, topic, &s)
+		if err != nil {
+			return driver.TopicInfo{}, err
+		}
+		if there {
+			t.Subscriptions = append(t.Subscriptions, s)
+		}
+	}
+	return t, nil
+}
+
+// addMissing gives each subscription its lease, and adds those whose group was
+// lost: they are restored when someone fetches from them.
+func addMissing(groups []driver.SubscriptionInfo, configs map[string]string) []driver.SubscriptionInfo {
+	there := map[string]*driver.SubscriptionInfo{}
+	for i := range groups {
+		groups[i].Lease = driver.DefaultLease
+		there[groups[i].Name] = &groups[i]
+	}
+	var missing []driver.SubscriptionInfo
+	for name, text := range configs {
+		var config subscriptionConfig
+		if json.Unmarshal([]byte(text), &config) != nil || config.Deleted != 0 {
+			continue
+		}
+		s := there[name]
+		if s == nil {
+			id, _ := streamid.Parse(config.From)
+			if pos, err := streamid.Parse(config.Pos); err == nil {
+				id = pos
+			}
+			s = &driver.SubscriptionInfo{Name: name, Lag: -1, Lease: driver.DefaultLease}
+			if !id.IsZero() {
+				s.LastDelivered = id.String()
+			}
+		}
+		if config.LeaseMS > 0 {
+			s.Lease = time.Duration(config.LeaseMS) * time.Millisecond
+		}
+		if there[name] == nil {
+			missing = append(missing, *s)
+		}
+	}
+	all := append(groups, missing...)
+	slices.SortFunc(all, func(a, b driver.SubscriptionInfo) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// describe adds what the group's own line does not tell. there is false if the
+// subscription was deleted meanwhile.
+func (e *engine) describe(ctx context.Context, topic string, s *driver.SubscriptionInfo) (there bool, err error) {
+	k := e.names.subscription(topic, s.Name)
+	b := e.work.client.B()
+	replies, err := e.work.doMulti(ctx,
+		b.XinfoConsumers().Key(k.stream).Group(s.Name).Build(),
+		b.Zcard().Key(k.waiting).Build(), b.Zcard().Key(k.leased).Build(), b.Xlen().Key(k.dead).Build())
+	if err != nil {
+		return false, e.explain(ctx, err, k.stream, reading)
+	}
+	consumers, err := readConsumers(replies[0])
+	if isReply(err, "NOGROUP") {
+		// Lost or deleted; only a lost one was listed without a lag.
+		consumers, err, there = nil, nil, s.Lag == -1
+	} else {
+		there = true
+	}
+	if isReply(err, noSuchKey) {
+		return false, nil
+	}
+	for i, count := range []*int64{&s.Waiting, nil, &s.Dead} {
+		if err == nil && count != nil {
+			*count, err = replies[i+1].ToInt64()
+		}
+	}
+	var leased int64
+	if err == nil {
+		leased, err = replies[2].ToInt64()
+	}
+	if err == nil && leased > 0 {
+		s.Pending += leased
+		consumers, err = e.addOwners(ctx, k, consumers)
+	}
+	if err != nil {
+		return false, e.explain(ctx, err, k.stream, reading)
+	}
+	s.Consumers = consumers
+	if s.Lag < 0 && there {
+		s.Lag, err = e.countBehind(ctx, k.stream, s.LastDelivered)
+	}
+	return there, err
+}
+
+// addOwners adds retries that consumers hold to what they have pending.
+func (e *engine) addOwners(ctx context.Context, k subscriptionKeys, consumers []driver.ConsumerInfo) ([]driver.ConsumerInfo, error) {
+	reply, err := e.work.run(ctx, e.scripts.owners, []string{k.leased, k.retry})
+	if err != nil {
+		return nil, err
+	}
+	list, err := reply.ToArray()
+	if err != nil {
+		return nil, err
+	}
+	for i := 0; i+1 < len(list); i += 2 {
+		name, err := list[i].ToString()
+		if err != nil {
+			return nil, err
+		}
+		held, err := list[i+1].AsInt64()
+		if err != nil {
+			return nil, err
+		}
+		at := slices.IndexFunc(consumers, func(c driver.ConsumerInfo) bool { return c.Name == name })
+		if at < 0 {
+			consumers = append(consumers, driver.ConsumerInfo{Name: name})
+			at = len(consumers) - 1
+		}
+		consumers[at].Pending += held
+	}
+	slices.SortFunc(consumers, func(a, b driver.ConsumerInfo) int { return strings.Compare(a.Name, b.Name) })
+	return consumers, nil
+}
+
+// countBehind counts the messages behind an id, or returns -1 if they are many.
+func (e *engine) countBehind(ctx context.Context, stream, id string) (int64, error) {
+	start := "-"
+	if id != "" {
+		start = "(" + redisID(id)
+	}
+	var count int64
+	for range countPages {
+		reply, err := e.work.do(ctx, e.work.client.B().Xrange().Key(stream).Start(start).End("+").Count(countPage).Build())
+		if err != nil {
+			return -1, e.explain(ctx, err, stream, reading)
+		}
+		list, err := reply.ToArray()
+		if err != nil {
+			return -1, err
+		}
+		count += int64(len(list))
+		if len(list) < countPage {
+			return count, nil
+		}
+		pair, err := list[len(list)-1].ToArray()
+		if err != nil || len(pair) == 0 {
+			return -1, err
+		}
+		last, err := pair[0].ToString()
+		if err != nil {
+			return -1, err
+		}
+		start = "(" + last
+	}
+	return -1, nil
+}
+
+// readGroups reads what XINFO GROUPS tells; a topic that isn't there has none.
+func readGroups(reply rueidis.RedisResult) ([]driver.SubscriptionInfo, error) {
+	list, err := reply.ToArray()
+	if isReply(err, noSuchKey) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	groups := make([]driver.SubscriptionInfo, len(list))
+	for i := range list {
+		info, err := list[i].AsMap()
+		if err != nil {
+			return nil, err
+		}
+		name := info["name"]
+		if groups[i].Name, err = name.ToString(); err != nil {
+			return nil, err
+		}
+		delivered := info["last-delivered-id"]
+		if groups[i].LastDelivered, err = textID(&delivered); err != nil {
+			return nil, err
+		}
+		groups[i].Pending = number(info, "pending")
+		groups[i].Lag = -1
+		if lag, ok := info["lag"]; ok && !lag.IsNil() {
+			groups[i].Lag = number(info, "lag")
+		}
+	}
+	return groups, nil
+}
+
+func readConsumers(reply rueidis.RedisResult) ([]driver.ConsumerInfo, error) {
+	list, err := reply.ToArray()
+	if err != nil {
+		return nil, err
+	}
+	consumers := make([]driver.ConsumerInfo, len(list))
+	for i := range list {
+		info, err := list[i].AsMap()
+		if err != nil {
+			return nil, err
+		}
+		name := info["name"]
+		if consumers[i].Name, err = name.ToString(); err != nil {
+			return nil, err
+		}
+		consumers[i].Pending = number(info, "pending")
+		consumers[i].Idle = time.Duration(number(info, "idle")) * time.Millisecond
+	}
+	slices.SortFunc(consumers, func(a, b driver.ConsumerInfo) int { return strings.Compare(a.Name, b.Name) })
+	return consumers, nil
+}

@@ -1,0 +1,60 @@
+-- join makes a subscription where there is none.
+--
+-- KEYS     1 stream  2 subs
+-- ARGV     1 subscription
+--          2 where it begins: "end", or "after" the id in 3, which may lie
+--            anywhere, or "known", after that id, which the topic must have
+--            given out
+--          3 id
+--          4 lease in ms, 0 for none given  5 lease in ms for a new subscription
+-- Returns  "made", "existed", or "ahead" if a known id was not given out yet
+
+local exists, last = false, '0-0'
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+    exists = exists or group[2] == ARGV[1]
+  end
+  local info = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+  end
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local config = redis.call('HGET', KEYS[2], ARGV[1])
+config = config and cjson.decode(config)
+if config and config.deleted then config = nil end
+
+-- later tells whether the id a comes after b. Ids are compared as texts, since
+-- their numbers may be larger than Lua's are exact.
+local function later(a, b)
+  local ams, aseq = a:match('^(%d+)-(%d+)$')
+  local bms, bseq = b:match('^(%d+)-(%d+)$')
+  if ams == bms then ams, bms = aseq, bseq end
+  if #ams ~= #bms then return #ams > #bms end
+  return ams > bms
+end
+
+local answer = 'existed'
+if not exists then
+  local from = ARGV[3]
+  if config then
+    -- The group was lost: it goes on where it is known to have been.
+    from = config.pos or config.from or '0-0'
+  else
+    answer = 'made'
+    if ARGV[2] == 'end' then from = last end
+    if ARGV[2] == 'known' and later(from, last) then return 'ahead' end
+    config = {from = from, lease_ms = tonumber(ARGV[5]), created = now}
+  end
+  redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], from, 'MKSTREAM')
+end
+-- A group that another client made gets its place in subs by its first reclaim.
+config = config or {lease_ms = tonumber(ARGV[5]), created = now}
+if tonumber(ARGV[4]) > 0 then config.lease_ms = tonumber(ARGV[4]) end
+
+local kept = cjson.encode(config)
+if redis.call('HGET', KEYS[2], ARGV[1]) ~= kept then redis.call('HSET', KEYS[2], ARGV[1], kept) end
+redis.call('PERSIST', KEYS[2])
+return answer

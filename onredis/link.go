@@ -1,0 +1,164 @@
+package onredis
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"crypto/tls"
+
+	"github.com/redis/rueidis"
+)
+
+const (
+	// dialTimeout bounds connecting, and again the greeting behind it.
+	dialTimeout = 2 * time.Second
+	// pingInterval is how long a connection may be silent before it is tried.
+	pingInterval = time.Second
+	// answerTimeout is how long a trial may take before the connection is given
+	// up, and all calls on it with it.
+	answerTimeout = 10 * time.Second
+
+	// maxCalls is how many calls may be under way on a client. A rueidis
+	// connection has room for 1024; when that is full, a call blocks whatever
+	// its context says. The rest is for rueidis's own calls.
+	maxCalls = 1000
+	// abandoned is after what time a call whose context has ended is over at
+	// the latest: it got an answer, or its connection was given up.
+	abandoned = pingInterval + answerTimeout + time.Second
+)
+
+// link is a client with a bound on the calls under way, so that each call
+// returns soon after its context ends.
+type link struct {
+	client rueidis.Client
+	calls  chan struct{}
+}
+
+// forWork are the options of the client that does all but waiting.
+func forWork() rueidis.ClientOption {
+	return rueidis.ClientOption{DisableCache: true}
+}
+
+// forWatching are the options of the client through which watched topics are
+// read. It has one connection, and whatever that reads is tracked.
+func forWatching(invalidated func([]rueidis.RedisMessage)) rueidis.ClientOption {
+	return rueidis.ClientOption{
+		PipelineMultiplex: -1,
+		// Any option but OPTIN, which rueidis sets if there is none, and with
+		// which a plain read would not be tracked.
+		ClientTrackingOptions: []string{"OPTOUT"},
+		OnInvalidations:       invalidated,
+	}
+}
+
+// openLink connects. Whatever kind of Redis this is to work with is decided
+// here, for both clients alike.
+func openLink(a address, o rueidis.ClientOption) (*link, error) {
+	o.InitAddress = []string{a.hostPort}
+	o.ForceSingleClient = true
+	o.Username, o.Password, o.SelectDB = a.user, a.password, a.db
+	o.TLSConfig = a.tls
+	o.Dialer = net.Dialer{Timeout: dialTimeout, KeepAlive: pingInterval}
+	o.DialCtxFn = dial
+	o.ConnWriteTimeout = answerTimeout
+	o.ClientSetInfo = rueidis.DisableClientSetInfo // needs a permission of its own
+	o.DisableRetry = true                          // the callers know what may be repeated
+	o.AlwaysPipelining = true                      // a lost connection is seen at once
+	client, err := rueidis.NewClient(o)
+	if err != nil {
+		if client != nil {
+			client.Close()
+		}
+		return nil, err
+	}
+	return &link{client: client, calls: make(chan struct{}, maxCalls)}, nil
+}
+
+// do runs one command. Its error is what rueidis or Redis said, or notSent.
+func (l *link) do(ctx context.Context, cmd rueidis.Completed) (rueidis.RedisMessage, error) {
+	if err := l.begin(ctx); err != nil {
+		return rueidis.RedisMessage{}, err
+	}
+	reply := l.client.Do(ctx, cmd)
+	l.end(ctx, reply)
+	return reply.ToMessage()
+}
+
+// doMulti runs commands in order, on one connection.
+func (l *link) doMulti(ctx context.Context, cmds ...rueidis.Completed) ([]rueidis.RedisResult, error) {
+	if err := l.begin(ctx); err != nil {
+		return nil, err
+	}
+	replies := l.client.DoMulti(ctx, cmds...)
+	l.end(ctx, replies[0])
+	return replies, nil
+}
+
+func (l *link) begin(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return &notSent{ctx.Err()}
+	}
+	select {
+	case l.calls <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case l.calls <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return &notSent{ctx.Err()}
+	}
+}
+
+// end gives the place of a call free. A call that was left when its context
+// ended still has its place in rueidis.
+func (l *link) end(ctx context.Context, reply rueidis.RedisResult) {
+	if err := reply.NonRedisError(); err != nil && ctx.Err() != nil {
+		time.AfterFunc(abandoned, func() { <-l.calls })
+		return
+	}
+	<-l.calls
+}
+
+// notSent is the error of a command that has certainly not reached Redis. It
+// has no Unwrap: rueidis would take the cause for its own.
+type notSent struct{ cause error }
+
+func (e *notSent) Error() string { return e.cause.Error() }
+
+// dial connects so that errors before Redis's first answer are notSent: until
+// then only the greeting was written.
+func dial(ctx context.Context, to string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
+	var c net.Conn
+	var err error
+	if secure != nil {
+		c, err = (&tls.Dialer{NetDialer: d, Config: secure}).DialContext(ctx, "tcp", to)
+	} else {
+		c, err = d.DialContext(ctx, "tcp", to)
+	}
+	if err != nil {
+		return nil, &notSent{err}
+	}
+	return &conn{Conn: c}, nil
+}
+
+type conn struct {
+	net.Conn
+	greeted atomic.Bool
+}
+
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.greeted.Load() {
+		return n, err
+	}
+	if n > 0 {
+		c.greeted.Store(true)
+	} else if err != nil {
+		err = &notSent{err}
+	}
+	return n, err
+}

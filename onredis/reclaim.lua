@@ -1,0 +1,60 @@
+-- reclaim leases to a consumer the messages whose lease has ended, keeps the
+-- position from which the subscription can be restored, and forgets consumers
+-- that have been gone for long.
+--
+-- KEYS     1 stream  2 subs  3 lost
+-- ARGV     1 subscription  2 consumer  3 how many to take  4 where to go on in
+--          the list of pending messages, 0-0 for its start
+-- Returns  {lease in ms, where to go on, messages found lost,
+--           {{id, attempt, {field, value, …}}, …}}
+
+local lease = 30000
+local config = redis.call('HGET', KEYS[2], ARGV[1])
+config = config and cjson.decode(config) or {}
+lease = config.lease_ms or lease
+
+-- One XAUTOCLAIM looks at ten times as many messages as it may claim; a bounded
+-- number of them keeps the script short.
+local max, cursor, lost, taken = tonumber(ARGV[3]), ARGV[4], 0, {}
+for _ = 1, 100 do
+  local r = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], lease, cursor, 'COUNT', max - #taken)
+  cursor = r[1]
+  for _, entry in ipairs(r[2]) do
+    local pending = redis.call('XPENDING', KEYS[1], ARGV[1], entry[1], entry[1], 1)
+    taken[#taken + 1] = {entry[1], pending[1][4], entry[2]}
+  end
+  lost = lost + #r[3]
+  if cursor == '0-0' or #taken >= max then break end
+end
+if lost > 0 then redis.call('HINCRBY', KEYS[3], ARGV[1], lost) end
+
+-- before is an id right before id, or a little earlier where numbers in Lua are
+-- not exact.
+local function before(id)
+  local ms, seq = id:match('^(%d+)-(%d+)$')
+  if tonumber(seq) > 0 and #seq < 15 then return ms .. '-' .. string.format('%.0f', seq - 1) end
+  if tonumber(ms) > 0 then return string.format('%.0f', ms - 1) .. '-18446744073709551615' end
+  return '0-0'
+end
+
+local pos
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1])
+if pending[1] > 0 then
+  pos = before(pending[2])
+else
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+    if group[2] == ARGV[1] then pos = group[8] end
+  end
+end
+if not config.deleted and pos ~= config.pos then
+  config.pos = pos
+  redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(config))
+end
+
+local gone = math.max(10 * lease, 3600000)
+for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  if consumer[4] == 0 and consumer[6] > gone and consumer[2] ~= ARGV[2] then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer[2])
+  end
+end
+return {lease, cursor, lost, taken}

@@ -1,0 +1,55 @@
+package onredis
+
+import (
+	"context"
+	"crypto/sha1"
+	"embed"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/redis/rueidis"
+)
+
+//go:embed *.lua
+var scriptFiles embed.FS
+
+// script is one .lua file. Redis keeps scripts by their sums, until it is
+// restarted or told to forget them.
+type script struct{ text, sum string }
+
+type scripts struct {
+	take, reclaim, heal, join, settle, leave, owners script
+	trim, deleteTopic, deleteSubscription            script
+}
+
+func loadScripts() (scripts, error) {
+	var s scripts
+	for name, to := range map[string]*script{
+		"take": &s.take, "reclaim": &s.reclaim, "heal": &s.heal, "join": &s.join, "settle": &s.settle,
+		"leave": &s.leave, "owners": &s.owners, "trim": &s.trim,
+		"delete_topic": &s.deleteTopic, "delete_subscription": &s.deleteSubscription,
+	} {
+		text, err := scriptFiles.ReadFile(name + ".lua")
+		if err != nil {
+			return s, fmt.Errorf("script %s: %w", name, err)
+		}
+		sum := sha1.Sum(text)
+		*to = script{text: string(text), sum: hex.EncodeToString(sum[:])}
+	}
+	return s, nil
+}
+
+// call is the command that runs a script that Redis knows.
+func (s script) call(b rueidis.Builder, keys, args []string) rueidis.Completed {
+	return b.Evalsha().Sha1(s.sum).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
+}
+
+// run runs a script, and hands it to Redis first if need be. A script that Redis
+// does not know has done nothing.
+func (l *link) run(ctx context.Context, s script, keys []string, args ...string) (rueidis.RedisMessage, error) {
+	reply, err := l.do(ctx, s.call(l.client.B(), keys, args))
+	if !isReply(err, "NOSCRIPT") {
+		return reply, err
+	}
+	return l.do(ctx, l.client.B().Eval().Script(s.text).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build())
+}

@@ -1,0 +1,123 @@
+package onredis
+
+import (
+	"context"
+	"slices"
+
+	"github.com/redis/rueidis"
+
+	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/streamid"
+)
+
+// actions are the names that the script settle knows.
+var actions = map[driver.Action]string{
+	driver.Acknowledge: "ack", driver.Retry: "retry", driver.Release: "release",
+	driver.DeadLetter: "dead", driver.Renew: "renew",
+}
+
+// settling is a settlement with its id as Redis has it and as the keys of
+// retries do.
+type settling struct {
+	driver.Settlement
+	redis, text string
+}
+
+// Settle implements driver.Subscriber. Acknowledging in volume is one XACK; all
+// else is one script, which tells of each id whether it was held.
+func (e *engine) Settle(ctx context.Context, topic, name, consumer string, settlements []driver.Settlement) ([]string, error) {
+	list := make([]settling, 0, len(settlements))
+	var notHeld []string
+	onlyAcks := true
+	for _, one := range settlements {
+		id, err := streamid.Parse(one.ID)
+		if err != nil {
+			notHeld = append(notHeld, one.ID)
+			continue
+		}
+		list = append(list, settling{Settlement: one, redis: id.Redis(), text: id.String()})
+		onlyAcks = onlyAcks && one.Do == driver.Acknowledge
+	}
+	if ctx.Err() != nil {
+		return nil, e.explain(ctx, &notSent{ctx.Err()}, "", writing)
+	}
+	if len(list) == 0 {
+		return notHeld, nil
+	}
+	s := e.subscription(topic, name)
+	inexact := len(list) > driver.ExactSettlements
+	if onlyAcks && (inexact || len(list) == 1) {
+		if done, err := e.acknowledge(ctx, s, list); done || err != nil {
+			return notHeld, err
+		}
+	}
+	missing, err := e.settle(ctx, s, consumer, list)
+	if isReply(err, "NOGROUP") {
+		if err := e.heal(ctx, s); err != nil {
+			return nil, err
+		}
+		missing, err = e.settle(ctx, s, consumer, list)
+	}
+	if err != nil {
+		return nil, e.explain(ctx, err, s.keys.stream, writing)
+	}
+	if onlyAcks && inexact {
+		// Most of what the script missed, acknowledge has done before.
+		return notHeld, nil
+	}
+	return append(notHeld, missing...), nil
+}
+
+// acknowledge acknowledges by XACK alone, and reports whether that was all.
+func (e *engine) acknowledge(ctx context.Context, s *subscription, list []settling) (done bool, err error) {
+	b := e.work.client.B()
+	var cmds []rueidis.Completed
+	for portion := range slices.Chunk(list, maxPipeline) {
+		ids := make([]string, len(portion))
+		for i := range portion {
+			ids[i] = portion[i].redis
+		}
+		cmds = append(cmds, b.Xack().Key(s.keys.stream).Group(s.id.name).Id(ids...).Build())
+	}
+	replies, err := e.work.doMulti(ctx, cmds...)
+	if err != nil {
+		return false, e.explain(ctx, err, s.keys.stream, writing)
+	}
+	var acked int64
+	for _, r := range replies {
+		n, err := r.ToInt64()
+		if err != nil {
+			return false, e.explain(ctx, err, s.keys.stream, writing)
+		}
+		acked += n
+	}
+	return acked == int64(len(list)), nil
+}
+
+// settle runs the script settle and returns the ids that were not held.
+func (e *engine) settle(ctx context.Context, s *subscription, consumer string, list []settling) ([]string, error) {
+	k := &s.keys
+	keys := []string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.dead, k.lost}
+	var notHeld []string
+	for portion := range slices.Chunk(list, maxPipeline) {
+		args := make([]string, 0, 2+5*len(portion))
+		args = append(args, s.id.name, consumer)
+		for _, one := range portion {
+			args = append(args, actions[one.Do], one.redis, one.text, millis(max(0, one.After)), one.Reason)
+		}
+		reply, err := e.work.run(ctx, e.scripts.settle, keys, args...)
+		if err != nil {
+			return nil, err
+		}
+		numbers, err := reply.AsIntSlice()
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range numbers {
+			if n >= 1 && int(n) <= len(portion) {
+				notHeld = append(notHeld, portion[n-1].ID)
+			}
+		}
+	}
+	return notHeld, nil
+}

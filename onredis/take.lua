@@ -1,0 +1,63 @@
+-- take leases to a consumer the retries that are due and those whose lease has
+-- ended. It reads all that a fetch depends on, so that the connection it runs on
+-- is told when any of it changes.
+--
+-- KEYS     1 stream  2 subs  3 waiting  4 leased  5 retry  6 lost
+-- ARGV     1 subscription  2 consumer  3 how many to take, 0 to take none
+--          4 "due": what is due; "own": what the consumer holds already
+-- Returns  {lease in ms,
+--           ms until the next one is due, 0 if one is now, -1 if there is none,
+--           {{id, attempt, {field, value, …}}, …}}
+
+redis.call('XLEN', KEYS[1])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local lease = 30000
+local config = redis.call('HGET', KEYS[2], ARGV[1])
+if config then lease = cjson.decode(config).lease_ms or lease end
+
+local max, taken = tonumber(ARGV[3]), {}
+
+local function take(ids, own)
+  for _, id in ipairs(ids) do
+    if #taken >= max then return end
+    local packed = redis.call('HGET', KEYS[5], id)
+    local state = redis.call('HGET', KEYS[5], id .. ' state')
+    if not packed or not state then
+      -- Someone else removed the copy: there is nothing left to deliver.
+      redis.call('ZREM', KEYS[3], id)
+      redis.call('ZREM', KEYS[4], id)
+      redis.call('HDEL', KEYS[5], id, id .. ' state')
+      redis.call('HINCRBY', KEYS[6], ARGV[1], 1)
+    else
+      state = cjson.decode(state)
+      if not own or state.owner == ARGV[2] then
+        state.owner = ARGV[2]
+        state.attempt = state.attempt + 1
+        redis.call('HSET', KEYS[5], id .. ' state', cjson.encode(state))
+        redis.call('ZREM', KEYS[3], id)
+        redis.call('ZADD', KEYS[4], now + lease, id)
+        taken[#taken + 1] = {id, state.attempt, cmsgpack.unpack(packed)}
+      end
+    end
+  end
+end
+
+if max > 0 then
+  if ARGV[4] == 'own' then
+    take(redis.call('ZRANGE', KEYS[4], 0, 9999), true)
+  else
+    take(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, max))
+    take(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, max))
+  end
+end
+
+local due = -1
+for i = 3, 4 do
+  local first = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
+  if first[2] then
+    local ms = math.max(0, tonumber(first[2]) - now)
+    if due < 0 or ms < due then due = ms end
+  end
+end
+return {lease, due, taken}
