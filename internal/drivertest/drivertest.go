@@ -107,6 +107,7 @@ func groups() []group {
 		{"remove", removeCases()},
 		{"restart", restartCases()},
 		{"calls", callCases()},
+		{"histories", historyCases()},
 	}
 }
 

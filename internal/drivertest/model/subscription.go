@@ -101,14 +101,19 @@ func (e *Engine) Fetch(ctx context.Context, name, subscriptionName string, req d
 	ready := s.ready(t, req, now)
 	f := driver.Fetched{More: len(ready) > req.Max, Lease: s.lease}
 	for _, m := range ready[:min(req.Max, len(ready))] {
-		m.Attempt++
-		s.delivered = max(s.delivered, m.ID)
-		delete(s.waiting, m.ID)
-		s.pending[m.ID] = &delivery{message: m, consumer: req.Consumer, until: now.Add(s.lease)}
-		f.Messages = append(f.Messages, m)
+		f.Messages = append(f.Messages, s.deliver(m, req.Consumer, now))
 	}
 	f.Next = s.next(now)
 	return f, nil
+}
+
+// deliver leases a message that is ready.
+func (s *subscription) deliver(m driver.Message, consumer string, now time.Time) driver.Message {
+	m.Attempt++
+	s.delivered = max(s.delivered, m.ID)
+	delete(s.waiting, m.ID)
+	s.pending[m.ID] = &delivery{message: m, consumer: consumer, until: now.Add(s.lease)}
+	return m
 }
 
 // ready lists what a fetch may be given, in the order in which it is given: what
