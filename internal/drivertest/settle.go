@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/beckmq/beck/internal/driver"
 )
@@ -219,6 +220,7 @@ func settleTwice(t *T) {
 func settleNonsense(t *T) {
 	t.joinStart(orders, billing, long)
 	ids := t.append(orders, "a", "b", "never delivered")
+	time.Sleep(5 * time.Millisecond) // so that the other topic's id is none of this one's
 	other := t.append("other", "c")[0]
 	t.take(orders, billing, "c", 2)
 	nonsense := []string{"nonsense", "-", "1-2-3", "0-0", "ü", "*", "with space", strings.Repeat("9", 200), other, ids[2]}
