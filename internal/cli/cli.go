@@ -62,15 +62,17 @@ func interruptible() (ctx context.Context, stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		defer signal.Stop(signals)
 		select {
 		case s := <-signals:
 			number, ok := s.(syscall.Signal)
 			if !ok {
 				number = syscall.SIGINT
 			}
+			// From here on the next signal ends the process.
+			signal.Stop(signals)
 			cancel(&interrupted{number})
 		case <-ctx.Done():
+			signal.Stop(signals)
 		}
 	}()
 	return ctx, func() { cancel(nil) }

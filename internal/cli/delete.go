@@ -52,8 +52,8 @@ It asks first. Where nobody can answer, it needs --yes.`,
 		ValidArgsFunction: p.completeTopic,
 	}
 	flags := c.Flags()
-	flags.StringVar(&f.as, "as", "", "delete only this subscription")
-	flags.StringVar(&f.before, "before", "", "delete only messages before this position: an id, a time or an age")
+	flags.StringVar(&f.as, "as", "", "delete only the subscription `NAME`")
+	flags.StringVar(&f.before, "before", "", "delete only messages before this `POSITION`: an id, a time or an age")
 	flags.BoolVar(&f.yes, "yes", false, "don't ask")
 	flags.BoolVar(&f.json, "json", false, "print a JSON object")
 	return c
@@ -149,7 +149,7 @@ func (p *program) confirm(ctx context.Context, question string) (bool, error) {
 		if answer == "y" || answer == "yes" {
 			return true, nil
 		}
-		return false, usagef("nothing was deleted")
+		return false, errors.New("nothing was deleted")
 	case <-ctx.Done():
 		fmt.Fprintln(p.Err)
 		return false, context.Cause(ctx)

@@ -48,7 +48,7 @@ func (l *lineReader) next() ([]byte, error) {
 			return nil, err
 		}
 		if n > l.max {
-			return nil, fmt.Errorf("%w: it has more than the %s that a body may have", beck.ErrTooLarge, new(size(l.max)))
+			return nil, fmt.Errorf("%w: it is longer than %s", beck.ErrTooLarge, new(size(l.max)))
 		}
 		if err == nil {
 			return line[:n], nil

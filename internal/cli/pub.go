@@ -52,12 +52,12 @@ are published, so that one topic can be copied to another.`,
 		ValidArgsFunction: p.completeTopic,
 	}
 	flags := c.Flags()
-	flags.StringVar(&f.key, "key", "", "key: messages with the same key are handled in order")
-	flags.StringArrayVar(&f.headers, "header", nil, "header as NAME=VALUE; may be repeated")
+	flags.StringVar(&f.key, "key", "", "`KEY` of the messages: those with the same key are handled in order")
+	flags.StringArrayVar(&f.headers, "header", nil, "a header, as `NAME=VALUE`; may be repeated")
 	flags.BoolVar(&f.lines, "lines", false, "publish each line of standard input as a message")
 	flags.BoolVar(&f.json, "json", false, `publish each line of standard input as a message object, as "beck sub --json" prints it`)
 	flags.BoolVar(&f.quiet, "quiet", false, "print no ids, and no progress")
-	flags.DurationVar(&f.retry, "retry", 0, "when the connection fails, keep trying for so long (default: don't)")
+	flags.DurationVar(&f.retry, "retry", 0, "when the connection fails, keep trying for this `DURATION` (default: don't)")
 	return c
 }
 

@@ -87,9 +87,9 @@ func (p *program) pubLines(ctx context.Context, to *publisher, pattern beck.Mess
 	limit := to.bus.MaxBody()
 	if f.json {
 		decode = p.decodeObject
-		// The body stands in the object as base64 at worst, with its key and
-		// headers beside it.
-		limit = 2*limit + 64<<10
+		// Each byte of a body takes six at worst, as \u0000, and the key and
+		// the headers stand beside it. The bus checks the body itself.
+		limit = 6*limit + 6*(beck.MaxHeaders*(beck.MaxHeaderName+beck.MaxHeaderValue)+beck.MaxKey)
 	}
 	// A read of standard input can't be called back: when publishing ends
 	// early, it is left alone, and ends with the process.

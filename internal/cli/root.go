@@ -64,7 +64,7 @@ of this machine, or in the Redis you already run.`,
 	})
 
 	flags := root.PersistentFlags()
-	flags.StringVar(&p.at, "at", "", "where the messages are: http(s)://…, redis(s)://… or disk:DIR; also BECK_AT (default "+defaultAt+")")
+	flags.StringVar(&p.at, "at", "", "`URL` where the messages are: http(s)://…, redis(s)://… or disk:DIR; also BECK_AT (default "+defaultAt+")")
 	flags.Var(&p.maxBody, "max-body", "largest body of a message")
 	flags.Var(&p.prefix, "prefix", `what the keys in Redis begin with; "" for nothing (default beck:)`)
 
@@ -87,7 +87,7 @@ of this machine, or in the Redis you already run.`,
 // before runs ahead of every command: it finds out where the messages are.
 func (p *program) before(c *cobra.Command, _ []string) error {
 	p.verb = verbOf(c)
-	if p.verb == "help" || strings.HasPrefix(p.verb, "completion") {
+	if p.verb == "help" || strings.HasPrefix(p.verb, "completion") || strings.HasPrefix(p.verb, "__complete") {
 		return nil
 	}
 	if p.at == "" {
@@ -95,8 +95,13 @@ func (p *program) before(c *cobra.Command, _ []string) error {
 	}
 	p.at = cmp.Or(p.at, defaultAt)
 	var err error
-	p.place, err = parsePlace(p.at, p.Getenv("BECK_REDIS_PASSWORD"))
-	return err
+	if p.place, err = parsePlace(p.at, p.Getenv("BECK_REDIS_PASSWORD")); err != nil {
+		return err
+	}
+	if p.prefix.given && p.place.kind != placeRedis && p.verb != "serve" {
+		return usagef("--prefix is about keys in Redis; %s is none", p.place.shown)
+	}
+	return nil
 }
 
 func verbOf(c *cobra.Command) string {

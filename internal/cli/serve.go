@@ -63,6 +63,8 @@ standard error.`,
 				return &hinted{usagef("serve takes no --at"), "give --data DIR or --redis URL"}
 			case given(flags, "data") && given(flags, "redis"):
 				return usagef("--data and --redis are two places to keep messages; give one of them")
+			case p.prefix.given && f.redis == "":
+				return usagef("--prefix is about keys in Redis; it goes with --redis")
 			case f.data == "":
 				return usagef("--data takes a directory")
 			case f.writeTimeout <= 0:
@@ -74,13 +76,13 @@ standard error.`,
 		},
 	}
 	flags := c.Flags()
-	flags.StringVar(&f.listen, "listen", defaultListen, "address to listen on; port 0 takes a free one")
-	flags.StringVar(&f.data, "data", defaultData, "directory to keep messages in; made if it isn't there")
-	flags.StringVar(&f.redis, "redis", "", "keep messages in this Redis instead: redis://… or rediss://…")
+	flags.StringVar(&f.listen, "listen", defaultListen, "`ADDRESS` to listen on; port 0 takes a free one")
+	flags.StringVar(&f.data, "data", defaultData, "`DIR` to keep messages in; made if it isn't there")
+	flags.StringVar(&f.redis, "redis", "", "keep messages in the Redis at this `URL` instead: redis://… or rediss://…")
 	flags.BoolVar(&f.insecure, "insecure", false, "allow addresses other than loopback: anyone who reaches them may do anything")
-	flags.DurationVar(&f.writeTimeout, "write-timeout", time.Minute, "cut off a client that takes nothing for so long")
-	flags.DurationVar(&f.drain, "drain", 10*time.Second, "how long running requests may take to finish at the end")
-	flags.StringVar(&f.logLevel, "log-level", "info", "least level to log: debug, info, warn or error")
+	flags.DurationVar(&f.writeTimeout, "write-timeout", time.Minute, "cut off a client that takes nothing for this `DURATION`")
+	flags.DurationVar(&f.drain, "drain", 10*time.Second, "`DURATION` that running requests may take to finish at the end")
+	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
 	flags.BoolVar(&f.logJSON, "log-json", false, "log JSON lines")
 	return c
 }
@@ -132,7 +134,7 @@ func (p *program) listen(ctx context.Context, f *serveFlags) (net.Listener, erro
 	listener, err := server.Listen(ctx, f.listen, f.insecure)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, &hinted{
-			fmt.Errorf("%w: %s is in use by another program", beck.ErrUnavailable, f.listen),
+			fmt.Errorf("can't listen on %s: the address is in use", f.listen),
 			"perhaps a server runs there already; another address: " + p.called + " serve --listen 127.0.0.1:8081",
 		}
 	}

@@ -58,12 +58,12 @@ time such as 2026-11-21T08:00:00Z, or an age such as -10m.`,
 		ValidArgsFunction: p.completeTopic,
 	}
 	flags := c.Flags()
-	flags.StringVar(&f.from, "from", "", "where to begin: start, new, an id, a time or an age (default new; start with --no-wait, or for a new subscription)")
-	flags.Int64Var(&f.count, "count", 0, "stop after so many messages (default: don't)")
+	flags.StringVar(&f.from, "from", "", "where to begin, a `POSITION`: start, new, an id, a time or an age (default new; start with --no-wait, or for a new subscription)")
+	flags.Int64Var(&f.count, "count", 0, "stop after `N` messages (default: don't)")
 	flags.BoolVar(&f.noWait, "no-wait", false, "stop where there are no more, instead of waiting")
 	flags.BoolVar(&f.json, "json", false, "print an object a line, with id, key, headers, time and body")
-	flags.StringVar(&f.as, "as", "", "read through the durable subscription NAME, and acknowledge what is printed")
-	flags.DurationVar(&f.lease, "lease", 0, "with --as: how long a message may stay with a reader that died (default 30s)")
+	flags.StringVar(&f.as, "as", "", "read through the durable subscription `NAME`, and acknowledge what is printed")
+	flags.DurationVar(&f.lease, "lease", 0, "with --as: how long a message may stay with a reader that died, a `DURATION` (default 30s)")
 	return c
 }
 
@@ -89,6 +89,14 @@ func (p *program) sub(ctx context.Context, topic string, f *subFlags) error {
 		to := &printer{out: p.out, json: f.json, left: f.count, limited: f.count > 0}
 		if f.as != "" {
 			return p.consume(ctx, bus, to, topic, f)
+		}
+		// Following waits for a place that can't be reached. At the start, that
+		// is rather a mistake in its address.
+		if err := bus.Ping(ctx); err != nil {
+			return err
+		}
+		if p.place.kind == placeDisk && !f.noWait && f.count == 0 {
+			p.note("only one process can open %s, so nothing new can come while this waits; to have both, run: %s serve", p.place.shown, p.called)
 		}
 		f := &follower{bus: bus, to: to, topic: topic, note: p.note, from: beck.Position(f.from), noWait: f.noWait}
 		if f.noWait {
