@@ -171,7 +171,7 @@ func bareDB(b *testing.B) *pebble.DB {
 	set.setDefaults()
 	e := &engine{dir: b.TempDir()}
 	e.stamps = stampFiles{fs: set.fs, dir: e.dir}
-	if err := makeDir(set.fs, e.stamps.path(logName)); err != nil {
+	if err := makeDir(set.fs, e.stamps.path(storeName)); err != nil {
 		b.Fatal(err)
 	}
 	options := e.storeOptions(set, nil, false)

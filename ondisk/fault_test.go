@@ -69,6 +69,7 @@ func TestFailedWrites(t *testing.T) {
 		{"log write, disk full", onLog(write), syscall.ENOSPC, driver.ErrFull, false},
 		{"log sync, disk full", onLog(sync), syscall.ENOSPC, driver.ErrFull, false},
 		{"new log", onLog(create), syscall.ENOSPC, driver.ErrFull, false},
+		{"directory sync", func(op errorfs.Op) bool { return sync(op) && strings.HasSuffix(op.Path, storeName) }, syscall.EIO, driver.ErrUnavailable, false},
 		{"manifest write", onManifest(write), syscall.ENOSPC, driver.ErrFull, true},
 		{"manifest sync", onManifest(sync), errors.New("input/output error"), driver.ErrUnavailable, true},
 	}

@@ -2,13 +2,15 @@ package ondisk
 
 import (
 	"io/fs"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// logFS is the file system under Pebble's log.
+// logFS is the file system under Pebble, which keeps failures of the log to
+// itself.
 //
 // Pebble ends the process when it can't write, sync or create a log file, and
 // that is not for a library to do. So Pebble never gets to know: the engine is
@@ -18,11 +20,12 @@ import (
 // since nothing is written to the log behind a hole, opening it again finds a
 // log that is whole up to where it ends.
 //
-// All other files fail openly. Pebble deletes a log file only once tables that
-// hold the same, and the manifest that names them, have really been synced.
+// The same goes for syncs of the directory, which the log shares with all else.
+// Other files fail openly. No file is removed any more after a failure, so that
+// whatever was not really synced can still be had from those that came before.
 type logFS struct {
 	vfs.FS
-	dir  string // the log's
+	dir  string // where the log is
 	fail func(error)
 	dead *atomic.Bool // the log takes nothing any more
 }
@@ -40,9 +43,13 @@ func (l *logFS) survived(err error) bool {
 	return !l.dead.Load()
 }
 
+func (l *logFS) isLog(name string) bool {
+	return strings.HasSuffix(name, ".log") && l.FS.PathDir(name) == l.dir
+}
+
 // Create makes a log file, or any other.
 func (l *logFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if l.FS.PathDir(name) != l.dir {
+	if !l.isLog(name) {
 		return l.FS.Create(name, c)
 	}
 	f, err := l.FS.Create(name, c)
@@ -51,20 +58,28 @@ func (l *logFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 
 // ReuseForWrite makes a log file of an old one.
 func (l *logFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if l.FS.PathDir(newname) != l.dir {
+	if !l.isLog(newname) {
 		return l.FS.ReuseForWrite(oldname, newname, c)
 	}
 	f, err := l.FS.ReuseForWrite(oldname, newname, c)
 	return l.file(newname, f, err), nil
 }
 
-// OpenDir opens the log's directory, in order to sync it, or any other.
+// OpenDir opens the directory, in order to sync it, or any other.
 func (l *logFS) OpenDir(name string) (vfs.File, error) {
 	f, err := l.FS.OpenDir(name)
 	if err != nil || name != l.dir {
 		return f, err
 	}
 	return l.file(name, f, nil), nil
+}
+
+// Remove removes a file, unless there was a failure.
+func (l *logFS) Remove(name string) error {
+	if l.dead.Load() {
+		return nil
+	}
+	return l.FS.Remove(name)
 }
 
 func (l *logFS) file(name string, f vfs.File, err error) vfs.File {

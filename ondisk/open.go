@@ -102,9 +102,6 @@ func (e *engine) lock() (*pebble.Lock, error) {
 	if err := makeDir(e.stamps.fs, store); err != nil {
 		return nil, e.stamps.problem(err)
 	}
-	if err := makeDir(e.stamps.fs, e.stamps.path(logName)); err != nil {
-		return nil, e.stamps.problem(err)
-	}
 	lock, err := pebble.LockDirectory(store, e.stamps.fs)
 	var file *fs.PathError
 	switch {
@@ -164,7 +161,7 @@ func (e *engine) openStore(set settings, lock *pebble.Lock, mustExist bool) erro
 	<-done
 	switch cause := e.failure.Load(); {
 	case err != nil:
-		return e.problem(err)
+		return openProblem(e.dir, err)
 	case cause != nil && e.db != nil:
 		return errors.Join(e.problem(*cause), e.db.Close())
 	case cause != nil:
@@ -174,10 +171,8 @@ func (e *engine) openStore(set settings, lock *pebble.Lock, mustExist bool) erro
 }
 
 func (e *engine) storeOptions(set settings, lock *pebble.Lock, mustExist bool) *pebble.Options {
-	log := e.stamps.path(logName)
 	return &pebble.Options{
-		FS:               newLogFS(set.fs, log, e.fail),
-		WALDir:           log,
+		FS:               newLogFS(set.fs, e.stamps.path(storeName), e.fail),
 		Lock:             lock,
 		ErrorIfNotExists: mustExist,
 		// Tables carry checksums throughout from this version on, and the log
@@ -188,7 +183,14 @@ func (e *engine) storeOptions(set settings, lock *pebble.Lock, mustExist bool) *
 		MemTableStopWritesThreshold: 4,
 		Logger:                      &logger{log: set.log, fail: e.fail},
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { set.log.Warn("beck: background work on the store failed", "dir", e.dir, "err", err) },
+			BackgroundError: func(err error) {
+				set.log.Warn("beck: background work on the store failed", "dir", e.dir, "err", err)
+			},
+			// Whoever reads what is damaged gets an error. By default Pebble
+			// would end the process.
+			DataCorruption: func(info pebble.DataCorruptionInfo) {
+				set.log.Error("beck: the store is damaged", "file", info.Path, "err", info.Details)
+			},
 		},
 	}
 }

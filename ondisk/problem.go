@@ -34,6 +34,23 @@ func problem(dir string, err error) error {
 	return fmt.Errorf("%w: %s: %w", driver.ErrUnavailable, dir, err)
 }
 
+// openProblem is problem for an error of opening the store. What the system
+// didn't object to, Pebble did, to what it found in its files.
+func openProblem(dir string, err error) error {
+	var system syscall.Errno
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: the files in %s must be writable: %w", driver.ErrDenied, dir, err)
+	case errors.As(err, &system):
+		return problem(dir, err)
+	case strings.Contains(err.Error(), "format major version"):
+		return fmt.Errorf("%w: %s was written by a later program: %w", driver.ErrVersion, dir, err)
+	}
+	return fmt.Errorf("%w in %s: %w", driver.ErrCorrupt, dir, err)
+}
+
 // corrupt says which record is damaged.
 func (e *engine) corrupt(key []byte, err error) error {
 	if errors.Is(err, driver.ErrVersion) {

@@ -19,8 +19,7 @@ import (
 const (
 	stampName = "BECK"  // the version of the format
 	markName  = "MARK"  // how many batches the store holds at least
-	storeName = "store" // Pebble's tables and manifest
-	logName   = "log"   // Pebble's write-ahead log
+	storeName = "store" // Pebble's own directory
 	newSuffix = ".new"  // of a file that is being written
 )
 
@@ -70,7 +69,7 @@ func (s stampFiles) checkEmpty() error {
 	names = slices.DeleteFunc(names, func(name string) bool {
 		return name == stampName+newSuffix || name == "lost+found"
 	})
-	if slices.Contains(names, markName) || slices.Contains(names, storeName) || slices.Contains(names, logName) {
+	if slices.Contains(names, markName) || slices.Contains(names, storeName) {
 		return fmt.Errorf("%w: %s holds a store, but its file %s is missing", driver.ErrCorrupt, s.dir, stampName)
 	}
 	if len(names) > 0 {

@@ -1,0 +1,208 @@
+package ondisk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/beckmq/beck/internal/driver"
+)
+
+// fill makes a directory with data in tables, and more in the log, and returns
+// what whole data looks like.
+func fill(t *testing.T, dir string) (e *engine, whole string) {
+	t.Helper()
+	e = mustOpen(t, dir, settings{})
+	join(t, e, "a", "s", driver.JoinConfig{Lease: time.Hour})
+	for i := range 30 {
+		publish(t, e, "a", bodies(i*100, 100)...)
+	}
+	consume(t, e)
+	if err := e.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 30 {
+		publish(t, e, "a", bodies(i*100, 100)...)
+	}
+	consume(t, e)
+	whole, err := show(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, whole
+}
+
+func consume(t *testing.T, e *engine) {
+	t.Helper()
+	f := fetch(t, e, "a", "s", "c", 10)
+	settle(t, e, "a", "s", "c",
+		driver.Settlement{ID: f.Messages[0].ID, Do: driver.Acknowledge},
+		driver.Settlement{ID: f.Messages[1].ID, Do: driver.DeadLetter, Reason: "bad"},
+		driver.Settlement{ID: f.Messages[2].ID, Do: driver.Retry, After: time.Hour})
+}
+
+// show tells all that is in topic a, or why it can't be told.
+func show(e *engine) (string, error) {
+	ctx := context.Background()
+	var s strings.Builder
+	from := driver.Position{}
+	for more := true; more; {
+		p, err := e.Read(ctx, "a", from, 1000)
+		if err != nil {
+			return "", err
+		}
+		for _, m := range p.Messages {
+			fmt.Fprintln(&s, m.ID, string(m.Body))
+		}
+		if more = p.More; more {
+			from = driver.Position{Kind: driver.AtID, ID: p.Messages[len(p.Messages)-1].ID}
+		}
+	}
+	info, err := e.Topic(ctx, "a")
+	if err != nil {
+		return "", err
+	}
+	for i := range info.Subscriptions {
+		info.Subscriptions[i].Consumers = nil
+	}
+	fmt.Fprintf(&s, "%+v\n", info)
+	f, err := e.Fetch(ctx, "a", "s", driver.FetchRequest{Consumer: "c", Max: 5, Recover: true})
+	fmt.Fprintln(&s, text(f.Messages))
+	return s.String(), err
+}
+
+// verdict opens a damaged directory and says what came of it.
+func verdict(t *testing.T, dir, whole string) string {
+	t.Helper()
+	e, err := openEngine(dir, quiet(settings{}))
+	if err != nil {
+		if errors.Is(err, driver.ErrCorrupt) || errors.Is(err, driver.ErrVersion) {
+			return "told"
+		}
+		return "told badly: " + err.Error()
+	}
+	found, err := show(e)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	closed := e.Close(ctx)
+	switch {
+	case errors.Is(err, driver.ErrCorrupt):
+		return "told"
+	case err != nil:
+		return "told badly: " + err.Error()
+	case withoutAttempts(found) != withoutAttempts(whole):
+		return fmt.Sprintf("SILENT: %d of %d bytes", len(found), len(whole))
+	case closed != nil:
+		return "closed badly: " + closed.Error()
+	}
+	return "whole"
+}
+
+// withoutAttempts leaves out what the show itself changes.
+func withoutAttempts(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[:len(lines)-1], "\n")
+}
+
+func copyDir(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func files(t *testing.T, dir string) []string {
+	t.Helper()
+	var list []string
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			list = append(list, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// Damage after a clean close is told, wherever it is; or it does no harm.
+func TestDamageAfterClose(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "db")
+	e, whole := fill(t, dir)
+	shut(t, e)
+	testDamage(t, dir, whole, func(string) bool { return false })
+}
+
+// Damage after a crash is told as well, but for the last part of the log, which
+// a crash may tear: its end is where it can be read up to.
+func TestDamageAfterCrash(t *testing.T) {
+	base := t.TempDir()
+	dir := filepath.Join(base, "db")
+	e, whole := fill(t, dir)
+	copyDir(t, dir, filepath.Join(base, "crashed"))
+	shut(t, e)
+	testDamage(t, filepath.Join(base, "crashed"), whole, func(file string) bool {
+		return strings.HasSuffix(file, ".log")
+	})
+}
+
+func testDamage(t *testing.T, dir, whole string, excused func(file string) bool) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it opens hundreds of directories")
+	}
+	if v := verdict(t, clone(t, dir), whole); v != "whole" {
+		t.Fatalf("undamaged: %s", v)
+	}
+	for _, path := range files(t, dir) {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, _ := filepath.Rel(dir, path)
+		damages := map[string]func() []byte{"removed": func() []byte { return nil }}
+		step := max(1, len(content)/25)
+		for at := 0; at < len(content); at += step {
+			damages[fmt.Sprintf("flipped at %d of %d", at, len(content))] = func() []byte {
+				c := append([]byte{}, content...)
+				c[at] ^= 0x10
+				return c
+			}
+			damages[fmt.Sprintf("cut at %d of %d", at, len(content))] = func() []byte { return append([]byte{}, content[:at]...) }
+		}
+		verdicts := map[string]int{}
+		for what, damage := range damages {
+			copied := clone(t, dir)
+			target := filepath.Join(copied, name)
+			if c := damage(); c == nil {
+				os.Remove(target)
+			} else if err := os.WriteFile(target, c, 0o666); err != nil {
+				t.Fatal(err)
+			}
+			v := verdict(t, copied, whole)
+			verdicts[v]++
+			if v != "whole" && v != "told" && !excused(name) {
+				t.Errorf("%s %s: %s", name, what, v)
+			}
+			os.RemoveAll(copied)
+		}
+		t.Logf("%s (%d bytes): %v", name, len(content), verdicts)
+	}
+}
+
+func clone(t *testing.T, dir string) string {
+	t.Helper()
+	to, err := os.MkdirTemp(t.TempDir(), "copy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to = filepath.Join(to, "db")
+	copyDir(t, dir, to)
+	return to
+}
