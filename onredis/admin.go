@@ -136,7 +136,15 @@ func (e *engine) Trim(ctx context.Context, topic string, before driver.Position)
 		bound = streamid.At(before.Time).Redis()
 	}
 	stream := e.names.stream(topic)
-	reply, err := e.work.run(ctx, e.scripts.trim, []string{stream, subsKey(stream)}, bound)
+	names, err := e.subscriptionNames(ctx, stream)
+	if err != nil {
+		return 0, e.explain(ctx, err, stream, reading)
+	}
+	keys := []string{stream, subsKey(stream)}
+	for _, name := range names {
+		keys = append(keys, e.names.subscription(topic, name).leased)
+	}
+	reply, err := e.work.run(ctx, e.scripts.trim, keys, bound)
 	if err != nil {
 		return 0, e.explain(ctx, err, stream, writing)
 	}

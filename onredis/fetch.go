@@ -34,7 +34,7 @@ func (e *engine) Fetch(ctx context.Context, topic, name string, req driver.Fetch
 }
 
 func (e *engine) fetch(ctx context.Context, l *link, s *subscription, req driver.FetchRequest) (driver.Fetched, error) {
-	f := fetching{engine: e, link: l, s: s, consumer: req.Consumer, max: req.Max, due: -1}
+	f := fetching{engine: e, link: l, s: s, consumer: req.Consumer, max: req.Max, due: -1, held: true}
 	if req.Recover {
 		if err := f.recover(ctx); err != nil {
 			return driver.Fetched{}, err
@@ -63,22 +63,26 @@ type fetching struct {
 	max      int
 
 	messages []driver.Message
-	due      time.Duration // until the next retry, -1 for none
+	due      time.Duration // until the next retry or its lease's end, -1 for none
+	held     bool          // a message may be leased, so its lease may end
 	again    bool          // asking again at once pays
 }
 
 func (f *fetching) room() int { return f.max - len(f.messages) }
 
 func (f *fetching) result() driver.Fetched {
-	next := f.s.untilLook()
-	if f.due > 0 {
-		next = min(next, f.due)
+	next := f.due
+	if f.held {
+		next = f.s.untilLook()
+		if f.due > 0 {
+			next = min(next, f.due)
+		}
 	}
 	f.s.mu.Lock()
 	lease := f.s.lease
 	f.s.mu.Unlock()
 	return driver.Fetched{
-		Messages: f.messages, Lease: lease, Next: next,
+		Messages: f.messages, Lease: lease, Next: max(0, next),
 		More: f.again || f.due == 0 || f.room() <= 0,
 	}
 }
@@ -91,8 +95,7 @@ func (f *fetching) fill(ctx context.Context) error {
 			return err
 		}
 		if f.room() > 0 {
-			reply, err := f.link.do(ctx, f.readGroup(">", f.room()))
-			if err = f.addNew(reply, err); err != nil {
+			if _, err := f.read(ctx); err != nil {
 				return err
 			}
 		}
@@ -112,23 +115,49 @@ func (f *fetching) fill(ctx context.Context) error {
 	return nil
 }
 
-// lookAndRead is the usual case: nothing is known to be due.
+// lookAndRead is the usual case: nothing is known to be due. It looks before it
+// reads, so that whatever comes behind is hinted at.
 func (f *fetching) lookAndRead(ctx context.Context) error {
 	keys, args := f.takeArgs(0, "due")
-	replies, err := f.link.doMulti(ctx, f.scripts.take.call(f.link.client.B(), keys, args), f.readGroup(">", f.room()))
+	replies, err := f.read(ctx, f.scripts.take.call(f.link.client.B(), keys, args))
 	if err != nil {
 		return err
 	}
-	looked, lookErr := replies[0].ToMessage()
-	if err := f.addNew(replies[1].ToMessage()); err != nil {
+	looked, err := replies[0].ToMessage()
+	if !isReply(err, "NOSCRIPT") {
+		return f.addTaken(looked, err)
+	}
+	if err := f.take(ctx, 0, "due"); err != nil || f.room() <= 0 {
 		return err
 	}
-	if isReply(lookErr, "NOSCRIPT") {
-		// The watcher is armed only now, behind the reading.
-		f.again = true
-		return f.take(ctx, 0, "due")
+	_, err = f.read(ctx)
+	return err
+}
+
+// read takes messages never delivered, after other commands, whose replies it
+// returns. It asks who holds anything after it has read, so that nothing can
+// have been taken unseen.
+func (f *fetching) read(ctx context.Context, before ...rueidis.Completed) ([]rueidis.RedisResult, error) {
+	pending := f.link.client.B().Xpending().Key(f.s.keys.stream).Group(f.s.id.name).Build()
+	replies, err := f.link.doMulti(ctx, append(before, f.readGroup(">", f.room()), pending)...)
+	if err != nil {
+		return nil, err
 	}
-	return f.addTaken(looked, lookErr)
+	if err := f.addNew(replies[len(before)].ToMessage()); err != nil {
+		return nil, err
+	}
+	f.held, err = readPending(replies[len(before)+1])
+	return replies, err
+}
+
+// readPending reads from what XPENDING tells whether any message is pending.
+func readPending(reply rueidis.RedisResult) (bool, error) {
+	summary, err := reply.ToArray()
+	if err != nil || len(summary) == 0 {
+		return true, err
+	}
+	n, err := summary[0].ToInt64()
+	return n > 0, err
 }
 
 func (f *fetching) readGroup(from string, count int) rueidis.Completed {

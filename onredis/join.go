@@ -22,7 +22,7 @@ func (e *engine) Join(ctx context.Context, topic, name string, config driver.Joi
 	if fresh == 0 {
 		fresh = driver.DefaultLease
 	}
-	reply, err := e.work.run(ctx, e.scripts.join, []string{s.keys.stream, s.keys.subs},
+	reply, err := e.work.run(ctx, e.scripts.join, []string{s.keys.stream, s.keys.subs, s.keys.lost},
 		name, begin, id.Redis(), millis(config.Lease), millis(fresh))
 	if err != nil {
 		return false, e.explain(ctx, err, s.keys.stream, writing)

@@ -1,6 +1,6 @@
 -- join makes a subscription where there is none.
 --
--- KEYS     1 stream  2 subs
+-- KEYS     1 stream  2 subs  3 lost
 -- ARGV     1 subscription
 --          2 where it begins: "end", or "after" the id in 3, which may lie
 --            anywhere, or "known", after that id, which the topic must have
@@ -52,7 +52,28 @@ if not exists then
 end
 -- A group that another client made gets its place in subs by its first reclaim.
 config = config or {lease_ms = tonumber(ARGV[5]), created = now}
-if tonumber(ARGV[4]) > 0 then config.lease_ms = tonumber(ARGV[4]) end
+
+-- Leases are counted from when a message was delivered, so for a new lease that
+-- moment is shifted, for what is pending to keep the end that it has.
+local function shift(by)
+  local from = '-'
+  repeat
+    local page = redis.call('XPENDING', KEYS[1], ARGV[1], from, '+', 1000)
+    for _, p in ipairs(page) do
+      local idle = string.format('%.0f', math.max(0, p[3] + by))
+      if #redis.call('XCLAIM', KEYS[1], ARGV[1], p[2], 0, p[1], 'IDLE', idle, 'JUSTID') == 0 then
+        redis.call('HINCRBY', KEYS[3], ARGV[1], 1) -- its message is gone
+      end
+      from = '(' .. p[1]
+    end
+  until #page < 1000
+end
+local lease = tonumber(ARGV[4])
+if lease > 0 then
+  local old = config.lease_ms or 30000
+  if old ~= lease then shift(lease - old) end
+  config.lease_ms = lease
+end
 
 local kept = cjson.encode(config)
 if redis.call('HGET', KEYS[2], ARGV[1]) ~= kept then redis.call('HSET', KEYS[2], ARGV[1], kept) end

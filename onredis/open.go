@@ -89,11 +89,9 @@ func openEngine(ctx context.Context, url string, o *Options) (*engine, error) {
 // passed, at the latest; clients that are opened later than that are closed.
 func (e *engine) connect(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
 	done := make(chan error, 1)
-	go func() {
-		defer cancel()
-		done <- e.dial(limited)
-	}()
+	go func() { done <- e.dial(limited) }()
 	select {
 	case err := <-done:
 		return err

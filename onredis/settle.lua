@@ -45,7 +45,7 @@ local function settlePending(action, rid, id, after, reason)
   local held = redis.call('XPENDING', KEYS[1], group, rid, rid, 1, consumer)[1]
   if not held then return false end
   if action == 'renew' then
-    redis.call('XCLAIM', KEYS[1], group, consumer, 0, rid, 'JUSTID')
+    if #redis.call('XCLAIM', KEYS[1], group, consumer, 0, rid, 'JUSTID') == 0 then lose() end
     return true
   end
   local entry = redis.call('XRANGE', KEYS[1], rid, rid)[1]

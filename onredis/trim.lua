@@ -1,7 +1,7 @@
 -- trim removes the messages before an id, but none that a subscription has yet
 -- to be given or to settle.
 --
--- KEYS     1 stream  2 subs
+-- KEYS     1 stream  2 subs, then the leased of each subscription
 -- ARGV     1 id, or "end" for all
 -- Returns  how many were removed, or -1 if the topic doesn't exist
 
@@ -47,6 +47,13 @@ for i = 1, #subs, 2 do
   local config = cjson.decode(subs[i + 1])
   if not there[subs[i]] and not config.deleted then
     keepFrom(behind(config.pos or config.from or '0-0'))
+  end
+end
+-- Retries that are leased are copies, but not settled all the same.
+for i = 3, #KEYS do
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[i], 0, -1)) do
+    local ms, seq = id:match('^%l?0*(%d+)%-%l?0*(%d+)$')
+    if ms then keepFrom(ms .. '-' .. seq) end
   end
 end
 return redis.call('XTRIM', KEYS[1], 'MINID', bound)

@@ -3,6 +3,7 @@ package redistest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -24,6 +25,7 @@ const (
 	// startAttempts is how often another port is tried, since a free port may
 	// be taken by someone else before the server has it.
 	startAttempts = 5
+	pollInterval  = 5 * time.Millisecond
 )
 
 // Server is a running Redis server. Its methods fail the test on any error.
@@ -33,9 +35,8 @@ type Server struct {
 	port int
 	args []string
 
-	mu      sync.Mutex
-	process *exec.Cmd
-	ended   chan struct{} // closed when process has ended
+	mu  sync.Mutex
+	pid int // 0 when the server does not run
 }
 
 // Start runs a server on a free port, with its data in t.TempDir(). The
@@ -173,55 +174,49 @@ func (s *Server) run() error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(ended)
-	}()
 	s.mu.Lock()
-	s.process, s.ended = cmd, ended
+	s.pid = cmd.Process.Pid
 	s.mu.Unlock()
-	return s.wait(ended)
+	return s.wait(cmd.Process.Pid)
 }
 
 // wait returns once this server, and not another one on its port, answers.
-func (s *Server) wait(ended <-chan struct{}) error {
-	own := fmt.Sprintf("process_id:%d", s.process.Process.Pid)
-	timeout := time.After(startTimeout)
-	for {
+func (s *Server) wait(pid int) error {
+	own := fmt.Sprintf("process_id:%d", pid)
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(pollInterval) {
 		if info, err := s.cli("INFO", "server"); err == nil && strings.Contains(info, own) {
 			if info, err = s.cli("INFO", "persistence"); err == nil && strings.Contains(info, "loading:0") {
 				return nil
 			}
 		}
-		select {
-		case <-ended:
-			return fmt.Errorf("it ended by itself")
-		case <-timeout:
-			return fmt.Errorf("no answer after %v", startTimeout)
-		case <-time.After(10 * time.Millisecond):
+		if !s.running() {
+			return errors.New("it ended by itself")
 		}
 	}
+	return fmt.Errorf("no answer after %v", startTimeout)
 }
 
+// running asks the system, rather than have a goroutine wait: tests look for
+// goroutines that were left behind.
 func (s *Server) running() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.process == nil {
+	if s.pid == 0 {
 		return false
 	}
-	select {
-	case <-s.ended:
-		return false
-	default:
-		return true
+	if ended, err := syscall.Wait4(s.pid, nil, syscall.WNOHANG, nil); ended == s.pid || err == syscall.ECHILD {
+		s.pid = 0
 	}
+	return s.pid != 0
 }
 
 func (s *Server) send(sig syscall.Signal) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.process.Process.Signal(sig)
+	if s.pid == 0 {
+		return errors.New("it does not run")
+	}
+	return syscall.Kill(s.pid, sig)
 }
 
 // signal sends a signal that ends the server and waits until it has.
@@ -230,10 +225,10 @@ func (s *Server) signal(sig syscall.Signal) {
 	if err := s.send(sig); err != nil {
 		s.t.Fatalf("end redis-server: %v", err)
 	}
-	select {
-	case <-s.ended:
-	case <-time.After(stopTimeout):
-		s.t.Fatalf("redis-server still runs %v after the signal to end", stopTimeout)
+	for deadline := time.Now().Add(stopTimeout); s.running(); time.Sleep(pollInterval) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("redis-server still runs %v after the signal to end", stopTimeout)
+		}
 	}
 }
 
@@ -241,7 +236,9 @@ func (s *Server) signal(sig syscall.Signal) {
 func (s *Server) end() {
 	if s.running() {
 		_ = s.send(syscall.SIGKILL)
-		<-s.ended
+	}
+	for s.running() {
+		time.Sleep(pollInterval)
 	}
 }
 
