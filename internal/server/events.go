@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/beckmq/beck"
@@ -19,6 +20,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := s.untilEnd(r)
 	defer cancel(nil)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	out := s.newStream(w, cancel)
 	defer out.close()
 
@@ -61,6 +65,9 @@ func (s *Server) wake(w http.ResponseWriter, r *http.Request) error {
 	defer stop()
 	ctx, cancel := s.untilEnd(r)
 	defer cancel(nil)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	out := s.newStream(w, cancel)
 	defer out.close()
 	if err := out.begin([]byte(wire.Wake)); err != nil || r.Method == http.MethodHead {

@@ -77,6 +77,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // server shuts down, with beck.ErrClosed as its cause.
 func (s *Server) untilEnd(r *http.Request) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(r.Context())
+	if s.ending.Err() != nil {
+		cancel(beck.ErrClosed)
+	}
 	stop := context.AfterFunc(s.ending, func() { cancel(beck.ErrClosed) })
 	return ctx, func(cause error) { stop(); cancel(cause) }
 }
