@@ -24,7 +24,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.panicked(a, r, failure)
 		}
 		s.finished(a, r, time.Since(began))
-		if failure != nil && a.begun {
+		if failure == http.ErrAbortHandler || failure != nil && a.begun {
 			// What was sent so far must not look whole.
 			panic(http.ErrAbortHandler)
 		}
@@ -85,11 +85,11 @@ func (s *Server) finished(a *answer, r *http.Request, took time.Duration) {
 		"took", took, "client", r.RemoteAddr)
 }
 
-// fail answers with the problem that tells of an error. A client that went away
-// gets none.
+// fail answers with the problem that tells of an error. The connection of a
+// client that went away is closed without an answer.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return
+	if gone := r.Context().Err(); gone != nil && errors.Is(err, gone) {
+		panic(http.ErrAbortHandler)
 	}
 	if s.ending.Err() != nil && errors.Is(err, context.Canceled) {
 		err = beck.ErrClosed
@@ -104,7 +104,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	body := append(p.Append(nil), '\n')
 	head.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.Status)
-	s.send(w, body)
+	_ = s.send(w, body) // an error is a client that went away
 }
 
 // json answers with a small value.
@@ -139,7 +139,7 @@ func (s *Server) answer(w http.ResponseWriter, status int, body []byte) {
 	head.Set("Cache-Control", "no-store")
 	head.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	s.send(w, body)
+	_ = s.send(w, body) // an error is a client that went away
 }
 
 // portion is what a client must take within the write time-out.

@@ -62,7 +62,7 @@ func (s *Server) fetch(w http.ResponseWriter, r *http.Request) error {
 		return err
 	case r.Context().Err() != nil:
 		s.giveBack(r.Context(), topic, name, req.Consumer, got.Messages)
-		return nil
+		return r.Context().Err()
 	}
 	s.appended(w, http.StatusOK, func(b []byte) []byte { return wire.AppendFetched(b, got) })
 	return nil
