@@ -105,7 +105,29 @@ func (c *consumer) fetch(ctx context.Context) (*beck.Fetched, error) {
 		return err
 	})
 	c.lost = false
+	if err != nil && ctx.Err() != nil {
+		c.giveBack(ctx)
+	}
 	return got, err
+}
+
+// giveBack releases what a fetch may have leased that ctrl-C cut off. It does
+// its best: what it can't reach, others get when the lease ends.
+func (c *consumer) giveBack(ctx context.Context) {
+	ending, cancel := outlive(ctx, settleGrace)
+	defer cancel()
+	got, err := c.bus.Fetch(ending, c.topic, c.as, &beck.FetchOptions{Consumer: c.name, Max: fetchMost, Recover: true})
+	if err == nil && len(got.Messages) > 0 {
+		c.release(ending, got.Messages)
+	}
+}
+
+// release gives messages back that were not printed.
+func (c *consumer) release(ctx context.Context, messages []*beck.Message) {
+	err := c.settle(ctx, messages, beck.Release)
+	if err != nil && !errors.Is(err, beck.ErrNotHeld) {
+		c.note("%s; what was not printed is delivered again when its lease ends", oneLine(err))
+	}
 }
 
 // printAndAcknowledge prints messages and acknowledges them once they are
@@ -117,9 +139,7 @@ func (c *consumer) printAndAcknowledge(ctx context.Context, messages []*beck.Mes
 	if err != nil {
 		ending, cancel := outlive(ctx, settleGrace)
 		defer cancel()
-		if released := c.settle(ending, messages, beck.Release); released != nil && !errors.Is(released, beck.ErrNotHeld) {
-			c.note("%s; what was not printed is delivered again when its lease ends", oneLine(released))
-		}
+		c.release(ending, messages)
 		return err
 	}
 

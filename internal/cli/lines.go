@@ -107,14 +107,15 @@ func (g *gatherer) finish(err error) {
 // it returns the error given to finish.
 func (g *gatherer) take(ctx context.Context) (*batch, error) {
 	for {
+		var taken *batch
 		g.mu.Lock()
-		taken, end := g.now, g.end
-		if len(taken.messages) > 0 {
-			g.now = &batch{}
+		if len(g.now.messages) > 0 {
+			taken, g.now = g.now, &batch{}
 		}
+		end := g.end
 		g.mu.Unlock()
 		switch {
-		case len(taken.messages) > 0:
+		case taken != nil:
 			signalOne(g.room)
 			return taken, nil
 		case end != nil:

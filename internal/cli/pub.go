@@ -120,7 +120,7 @@ func (p *program) openAgain(ctx context.Context, r *retry) (*beck.Bus, error) {
 	for attempt := r.begin(); ; {
 		bus, err := p.open(ctx, true)
 		if err == nil || !attempt.again(ctx, err, nil) {
-			return bus, err
+			return bus, interruptedBy(ctx, err)
 		}
 	}
 }

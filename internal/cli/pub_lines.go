@@ -32,22 +32,21 @@ func (e *stoppedLines) Error() string {
 func (e *stoppedLines) progress() string {
 	stored := "no line is stored"
 	if e.stored > 0 {
-		stored = verb(1, e.stored, "is stored", "are stored")
+		stored = lineRange(1, e.stored) + " are stored"
 	}
-	if e.sent > e.stored {
-		return stored + ", " + verb(e.stored+1, e.sent, "may be stored", "may be stored")
+	if e.stored == 1 {
+		stored = "line 1 is stored"
 	}
-	return stored + ", none after"
+	switch {
+	case e.sent > e.stored:
+		return stored + ", " + lineRange(e.stored+1, e.sent) + " may be stored"
+	case e.stored > 0:
+		return stored + ", none after"
+	}
+	return stored
 }
 
 func (e *stoppedLines) Unwrap() error { return e.err }
-
-func verb(first, last int64, one, many string) string {
-	if first == last {
-		return lineRange(first, last) + " " + one
-	}
-	return lineRange(first, last) + " " + many
-}
 
 func lineRange(first, last int64) string {
 	if first == last {
@@ -125,7 +124,7 @@ func (p *program) pubLines(ctx context.Context, to *publisher, pattern beck.Mess
 // mayBeStored reports whether messages can be stored although publishing them
 // returned an error.
 func mayBeStored(err error) bool {
-	return errors.Is(err, beck.ErrUncertain) || errors.Is(err, context.Canceled)
+	return errors.Is(err, beck.ErrUncertain) || errors.Is(err, context.Canceled) && !errors.Is(err, beck.ErrUnavailable)
 }
 
 func firstAfter(lines []int64, stored int64) int64 {

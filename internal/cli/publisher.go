@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -67,7 +68,7 @@ func (p *publisher) publish(ctx context.Context, b *batch) error {
 			rest = rest.slice(half, len(rest.messages))
 			continue
 		}
-		return err
+		return interruptedBy(ctx, err)
 	}
 }
 
@@ -76,6 +77,14 @@ func (p *publisher) send(ctx context.Context, b *batch) (ids []string, err error
 	sending, cancel := outlive(ctx, publishGrace)
 	defer cancel()
 	return p.bus.Publish(sending, p.topic, b.messages...)
+}
+
+// interruptedBy adds to an error that the command was interrupted meanwhile.
+func interruptedBy(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
+	return err
 }
 
 // refused reports whether nothing was stored because of what was in a batch.

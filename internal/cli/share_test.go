@@ -210,6 +210,15 @@ func TestCtrlC(t *testing.T) {
 			t.Errorf("exit code %d, said %q", code, p.err)
 		}
 	})
+	t.Run("retrying", func(t *testing.T) {
+		p := start(t, []string{"BECK_AT=http://127.0.0.1:1"}, "pub", "a", "--lines", "--retry", "1m")
+		io.WriteString(p.in, "one\ntwo\n")
+		p.err.contains(t, "trying again for 1m0s\n")
+		p.signal(syscall.SIGINT)
+		if code := p.exit(); code != 130 || !strings.HasSuffix(p.err.String(), "\nbeck: interrupted: no line is stored\n") {
+			t.Errorf("exit code %d, said %q", code, p.err)
+		}
+	})
 	t.Run("count", func(t *testing.T) {
 		p := start(t, env, "sub", "b", "--count", "5")
 		time.Sleep(300 * time.Millisecond)

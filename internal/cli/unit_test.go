@@ -149,7 +149,7 @@ func TestStoppedLines(t *testing.T) {
 		err  stoppedLines
 		want string
 	}{
-		{stoppedLines{err: cause}, "no line is stored, none after"},
+		{stoppedLines{err: cause}, "no line is stored"},
 		{stoppedLines{err: cause, stored: 1, sent: 1}, "line 1 is stored, none after"},
 		{stoppedLines{err: cause, stored: 4200, sent: 4300}, "lines 1–4200 are stored, lines 4201–4300 may be stored"},
 		{stoppedLines{err: cause, stored: 2, sent: 3}, "lines 1–2 are stored, line 3 may be stored"},
