@@ -28,14 +28,15 @@ type consumer struct {
 	mu       sync.Mutex
 	held     map[string]*delivery // everything leased and not yet settled
 	schedule schedule
-	workers  int                 // running
-	handled  int                 // since the last fetch
-	lease    time.Duration       // as last told by the engine
-	outcome  []driver.Settlement // decided, not yet sent
+	workers  int           // running
+	handled  int           // since the last fetch
+	lease    time.Duration // as last told by the engine
+	outcomes []outcome     // decided, not yet sent
+	sending  int           // the number of the call that settles now; 0 if none
 	stopping bool
 
 	freed   chan struct{} // there may be room in held
-	decided chan struct{} // there may be something in outcome
+	decided chan struct{} // there may be something in outcomes
 	idle    chan struct{} // the last worker ended after stopping
 }
 
@@ -45,8 +46,17 @@ type delivery struct {
 	message *Message
 	leased  time.Time               // when the lease began
 	cancel  context.CancelCauseFunc // ends the running handler's context
-	decided bool                    // it is in outcome, or being settled
+	decided driver.Action           // what is to be done with it; 0 until that is known
 	lost    bool                    // another consumer may have it
+
+	sent  int       // the number of the call that settles it
+	again *delivery // the same message, delivered again during that call
+}
+
+// An outcome is what is to be done with a delivery.
+type outcome struct {
+	driver.Settlement
+	of *delivery
 }
 
 func newConsumer(b *Bus, topic, name string, handle Handler, o SubscribeOptions) *consumer {
@@ -95,7 +105,7 @@ func (c *consumer) run(ctx context.Context) error {
 	drained := make(chan struct{})
 	loops.Go(func() {
 		defer close(flushed)
-		c.settleLoop(settling, drained)
+		c.settleLoop(settling, handlers, drained)
 	})
 
 	err := c.fetchLoop(stop, handlers)
@@ -237,15 +247,33 @@ func (c *consumer) add(got driver.Fetched, handlers context.Context) {
 	}
 	deliveries := make([]delivery, len(got.Messages))
 	for i, m := range shared(c.topic, got.Messages) {
-		if d := c.held[m.ID]; d != nil {
-			d.leased = now // the lease had ended, or this is a recovery
-			continue
-		}
 		d := &deliveries[i]
 		*d = delivery{message: m, leased: now}
+		if known := c.held[m.ID]; known != nil {
+			c.addAgain(known, d)
+			continue
+		}
 		c.held[m.ID] = d
 		c.schedule.add(d)
 	}
+	c.employ(handlers)
+}
+
+// addAgain takes in a message that is held already. If its retry is on the way
+// to the engine, the engine may have done that and delivered it anew before the
+// answer came back: then it has to be handled once the answer is here. In all
+// other cases the lease had ended, or this is a recovery, and what is known of
+// the message goes on to be true.
+func (c *consumer) addAgain(known, again *delivery) {
+	known.leased = again.leased
+	retried := known.decided == driver.Retry || known.decided == driver.Release
+	if retried && c.sending != 0 && known.sent == c.sending {
+		known.again = again
+	}
+}
+
+// employ starts as many workers as there is work for.
+func (c *consumer) employ(handlers context.Context) {
 	for range min(c.options.Concurrency-c.workers, c.schedule.len()) {
 		c.workers++
 		go c.work(handlers)
@@ -257,11 +285,11 @@ func (c *consumer) work(handlers context.Context) {
 	ctx, cancel := context.WithCancelCause(handlers)
 	defer func() { cancel(context.Canceled) }()
 	for d := c.take(cancel); d != nil; {
-		outcome := c.process(ctx, d.message)
+		settlement := c.process(ctx, d.message)
 		if ctx.Err() != nil && handlers.Err() == nil {
 			ctx, cancel = context.WithCancelCause(handlers)
 		}
-		d = c.finish(d, outcome, cancel)
+		d = c.finish(d, settlement, cancel)
 	}
 }
 
@@ -292,24 +320,24 @@ func (c *consumer) takeLocked(cancel context.CancelCauseFunc) *delivery {
 }
 
 // finish records the outcome of one delivery and takes the next.
-func (c *consumer) finish(d *delivery, outcome driver.Settlement, cancel context.CancelCauseFunc) *delivery {
+func (c *consumer) finish(d *delivery, s driver.Settlement, cancel context.CancelCauseFunc) *delivery {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d.cancel = nil
 	c.handled++
 	c.schedule.finish(d)
 	// Work that was done is acknowledged even if the lease was lost meanwhile.
-	if !d.lost || outcome.Do == driver.Acknowledge {
-		c.decide(d, outcome)
+	if !d.lost || s.Do == driver.Acknowledge {
+		c.decide(d, s)
 	}
 	return c.takeLocked(cancel)
 }
 
 // decide hands an outcome to the settler.
-func (c *consumer) decide(d *delivery, outcome driver.Settlement) {
-	d.decided = true
-	c.outcome = append(c.outcome, outcome)
-	if len(c.outcome) == 1 {
+func (c *consumer) decide(d *delivery, s driver.Settlement) {
+	d.decided = s.Do
+	c.outcomes = append(c.outcomes, outcome{s, d})
+	if len(c.outcomes) == 1 {
 		signal(c.decided)
 	}
 }

@@ -19,6 +19,7 @@ type faulty struct {
 	*model.Engine
 	down  atomic.Bool
 	reads atomic.Int64
+	late  atomic.Int64 // nanoseconds by which Settle's answers are late
 }
 
 func (f *faulty) Read(ctx context.Context, topic string, from driver.Position, max int) (driver.Page, error) {
@@ -42,7 +43,9 @@ func (f *faulty) Settle(ctx context.Context, topic, subscription, consumer strin
 	if f.down.Load() {
 		return nil, fmt.Errorf("test: %w", driver.ErrUnavailable)
 	}
-	return f.Engine.Settle(ctx, topic, subscription, consumer, s)
+	notHeld, err := f.Engine.Settle(ctx, topic, subscription, consumer, s)
+	time.Sleep(time.Duration(f.late.Load()))
+	return notHeld, err
 }
 
 func open(t testing.TB) (*beck.Bus, *faulty) {

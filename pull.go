@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/beckmq/beck/internal/driver"
@@ -198,22 +200,36 @@ func (b *Bus) Settle(ctx context.Context, topic, subscription, consumer string, 
 		if len(settlements) > MaxFetch {
 			return fmt.Errorf("%w: %d settlements, more than the %d allowed at once", ErrTooLarge, len(settlements), MaxFetch)
 		}
-		// In small portions, so that every engine names what was not held.
-		var notHeld []string
-		for len(settlements) > 0 {
-			n := min(len(settlements), driver.ExactSettlements)
-			missing, err := b.settle(ctx, topic, subscription, consumer, settlements[:n])
-			if err != nil {
-				return err
-			}
-			notHeld = append(notHeld, missing...)
-			settlements = settlements[n:]
+		notHeld, err := b.settleExactly(ctx, topic, subscription, consumer, settlements)
+		if err != nil {
+			return err
 		}
 		if len(notHeld) > 0 {
 			return &NotHeldError{Consumer: consumer, IDs: notHeld}
 		}
 		return nil
 	})
+}
+
+// settleExactly settles in portions that are small enough for every engine to
+// name what was not held, side by side, so that they share a round trip.
+func (b *Bus) settleExactly(ctx context.Context, topic, subscription, consumer string, settlements []Settlement) ([]string, error) {
+	portions := slices.Collect(slices.Chunk(settlements, driver.ExactSettlements))
+	notHeld := make([][]string, len(portions))
+	errs := make([]error, len(portions))
+	var all sync.WaitGroup
+	for i, portion := range portions {
+		settle := func() {
+			notHeld[i], errs[i] = b.settle(ctx, topic, subscription, consumer, portion)
+		}
+		if i == len(portions)-1 {
+			settle()
+		} else {
+			all.Go(settle)
+		}
+	}
+	all.Wait()
+	return slices.Concat(notHeld...), errors.Join(errs...)
 }
 
 func (b *Bus) settle(ctx context.Context, topic, subscription, consumer string, settlements []Settlement) ([]string, error) {

@@ -14,7 +14,7 @@ const settleBatch = 1000
 // settleLoop sends outcomes: all that gathered while the last ones were under
 // way go together. It returns when everything is sent after drained, or ctx
 // ends.
-func (c *consumer) settleLoop(ctx context.Context, drained <-chan struct{}) {
+func (c *consumer) settleLoop(ctx, handlers context.Context, drained <-chan struct{}) {
 	var trouble retrying
 	for ending := false; ; {
 		select {
@@ -25,17 +25,11 @@ func (c *consumer) settleLoop(ctx context.Context, drained <-chan struct{}) {
 			return
 		}
 		for {
-			c.mu.Lock()
-			n := min(len(c.outcome), settleBatch)
-			batch := c.outcome[:n:n]
-			if c.outcome = c.outcome[n:]; len(c.outcome) == 0 {
-				c.outcome = nil
-			}
-			c.mu.Unlock()
-			if n == 0 {
+			batch := c.takeOutcomes()
+			if len(batch) == 0 {
 				break
 			}
-			if !c.send(ctx, batch, &trouble) {
+			if !c.send(ctx, batch, handlers, &trouble) {
 				return
 			}
 		}
@@ -45,22 +39,39 @@ func (c *consumer) settleLoop(ctx context.Context, drained <-chan struct{}) {
 	}
 }
 
+func (c *consumer) takeOutcomes() []outcome {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(len(c.outcomes), settleBatch)
+	batch := c.outcomes[:n:n]
+	if c.outcomes = c.outcomes[n:]; len(c.outcomes) == 0 {
+		c.outcomes = nil
+	}
+	return batch
+}
+
 // send settles one batch, as often as it takes, and reports whether to go on.
-func (c *consumer) send(ctx context.Context, batch []driver.Settlement, trouble *retrying) bool {
+func (c *consumer) send(ctx context.Context, batch []outcome, handlers context.Context, trouble *retrying) bool {
 	what := "settling " + c.topic + " as " + c.name
-	for {
-		notHeld, err := c.bus.engine.Settle(ctx, c.topic, c.name, c.options.Consumer, batch)
+	settlements := make([]driver.Settlement, len(batch))
+	for i := range batch {
+		settlements[i] = batch[i].Settlement
+	}
+	for call := 1; ; call++ {
+		c.beginCall(batch, call)
+		notHeld, err := c.bus.engine.Settle(ctx, c.topic, c.name, c.options.Consumer, settlements)
 		switch {
 		case err == nil:
-			trouble.over(c.log, what)
-			c.bus.stats.count(batch, len(notHeld))
 			if len(notHeld) > 0 && trouble.attempt == 0 {
 				c.log.Debug("beck: settled too late", "messages", len(notHeld), "first", notHeld[0])
 			}
-			c.settled(batch)
+			trouble.over(c.log, what)
+			c.bus.stats.count(settlements, len(notHeld))
+			c.settled(batch, handlers)
 			return true
 		case transient(err):
 			// Settling twice does no harm.
+			c.endCall(batch)
 			if trouble.wait(ctx, c.log, what, err) != nil {
 				return false
 			}
@@ -73,17 +84,54 @@ func (c *consumer) send(ctx context.Context, batch []driver.Settlement, trouble 
 			if !errors.Is(err, ErrSubscriptionNotFound) {
 				c.log.Error("beck: "+what, "error", err)
 			}
-			c.settled(batch)
+			c.settled(batch, handlers)
 			return true
 		}
 	}
 }
 
-// settled makes room for others.
-func (c *consumer) settled(batch []driver.Settlement) {
+func (c *consumer) beginCall(batch []outcome, call int) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sending = call
 	for i := range batch {
-		delete(c.held, batch[i].ID)
+		batch[i].of.sent = call
+	}
+}
+
+// endCall ends a call that failed. What was delivered again meanwhile is settled
+// by the next call, and comes once more after that.
+func (c *consumer) endCall(batch []outcome) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sending = 0
+	for i := range batch {
+		batch[i].of.again = nil
+	}
+}
+
+// settled makes room for others, and has handled what the engine delivered again
+// before it had answered.
+func (c *consumer) settled(batch []outcome, handlers context.Context) {
+	c.mu.Lock()
+	c.sending = 0
+	for i := range batch {
+		id, d := batch[i].ID, batch[i].of
+		if c.held[id] != d {
+			continue // its lease was lost, and it was delivered anew
+		}
+		delete(c.held, id)
+		if again := d.again; again != nil {
+			c.held[id] = again
+			if c.stopping {
+				c.decide(again, driver.Settlement{ID: id, Do: driver.Release})
+			} else {
+				c.schedule.add(again)
+			}
+		}
+	}
+	if !c.stopping {
+		c.employ(handlers)
 	}
 	c.mu.Unlock()
 	signal(c.freed)
@@ -116,7 +164,7 @@ func (c *consumer) due(before time.Time) []driver.Settlement {
 	defer c.mu.Unlock()
 	var due []driver.Settlement
 	for id, d := range c.held {
-		if !d.decided && !d.lost && d.leased.Before(before) {
+		if d.decided == 0 && !d.lost && d.leased.Before(before) {
 			due = append(due, driver.Settlement{ID: id, Do: driver.Renew})
 		}
 	}
@@ -140,7 +188,7 @@ func (c *consumer) renew(ctx context.Context, due []driver.Settlement, lease tim
 	for i := range due {
 		d := c.held[due[i].ID]
 		switch {
-		case d == nil || d.decided || d.lost:
+		case d == nil || d.decided != 0 || d.lost:
 		case err == nil && !gone[due[i].ID]:
 			d.leased = asked
 		case err == nil || time.Since(d.leased) >= lease:

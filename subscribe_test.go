@@ -223,6 +223,32 @@ func TestAnswerLostByAnOutageIsRecovered(t *testing.T) {
 	eventually(t, "all are settled", func() bool { return bus.Stats().Acknowledged == 11 })
 }
 
+func TestRetriedMessageMayComeBeforeTheAnswer(t *testing.T) {
+	bus, engine := open(t)
+	engine.late.Store(int64(20 * time.Millisecond))
+	var mu sync.Mutex
+	attempts := map[string][]int{}
+	subscribe(t, bus, "s", func(_ context.Context, m *beck.Message) error {
+		mu.Lock()
+		attempts[string(m.Body)] = append(attempts[string(m.Body)], m.Attempt)
+		mu.Unlock()
+		if m.Attempt < 3 {
+			return beck.RetryAfter(0)
+		}
+		return nil
+	}, &beck.SubscribeOptions{Lease: time.Hour, Concurrency: 2})
+	publish(t, bus, "t", 0, 20)
+	// The lease is an hour: what is overlooked stays away.
+	eventually(t, "all are settled", func() bool { return bus.Stats().Acknowledged == 20 })
+	mu.Lock()
+	defer mu.Unlock()
+	for body, got := range attempts {
+		if !slices.Equal(got, []int{1, 2, 3}) {
+			t.Errorf("message %s: attempts %v", body, got)
+		}
+	}
+}
+
 func TestSubscribeDrainsAtItsEnd(t *testing.T) {
 	bus, _ := open(t)
 	publish(t, bus, "t", 0, 8)
