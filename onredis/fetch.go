@@ -21,7 +21,10 @@ func (e *engine) Fetch(ctx context.Context, topic, name string, req driver.Fetch
 	s := e.subscription(topic, name)
 	l := e.reader(topic)
 	f, err := e.fetch(ctx, l, s, req)
-	if isReply(err, "NOGROUP") {
+	for range maxHeals {
+		if !isReply(err, "NOGROUP") {
+			break
+		}
 		if err := e.heal(ctx, s); err != nil {
 			return driver.Fetched{}, err
 		}
@@ -65,7 +68,6 @@ type fetching struct {
 	messages []driver.Message
 	due      time.Duration // until the next retry or its lease's end, -1 for none
 	held     bool          // a message may be leased, so its lease may end
-	again    bool          // asking again at once pays
 }
 
 func (f *fetching) room() int { return f.max - len(f.messages) }
@@ -83,7 +85,7 @@ func (f *fetching) result() driver.Fetched {
 	f.s.mu.Unlock()
 	return driver.Fetched{
 		Messages: f.messages, Lease: lease, Next: max(0, next),
-		More: f.again || f.due == 0 || f.room() <= 0,
+		More: f.due == 0 || f.room() <= 0,
 	}
 }
 
@@ -300,55 +302,18 @@ func (f *fetching) reclaim(ctx context.Context, cursor string) error {
 
 // recover takes what the consumer holds already, the oldest first.
 func (f *fetching) recover(ctx context.Context) error {
-	held, err := readGroupReply(f.link.do(ctx, f.readGroup("0", f.max)))
+	reply, err := f.link.run(ctx, f.scripts.recover, []string{f.s.keys.stream, f.s.keys.lost},
+		f.s.id.name, f.consumer, strconv.Itoa(f.max))
 	if err != nil {
 		return err
 	}
-	if len(held) > 0 {
-		if err := f.readAttempts(ctx, held); err != nil {
-			return err
-		}
-		f.add(held)
+	if err := f.addAttempts(&reply); err != nil {
+		return err
 	}
 	if err := f.take(ctx, f.max, "own"); err != nil {
 		return err
 	}
-	f.again = len(f.messages) >= f.max
 	slices.SortFunc(f.messages, func(a, b driver.Message) int { return strings.Compare(a.ID, b.ID) })
 	f.messages = f.messages[:min(len(f.messages), f.max)]
-	return nil
-}
-
-// readAttempts fills in how often pending messages of the consumer were
-// delivered. held is in topic order.
-func (f *fetching) readAttempts(ctx context.Context, held []driver.Message) error {
-	reply, err := f.link.do(ctx, f.link.client.B().Xpending().Key(f.s.keys.stream).Group(f.s.id.name).
-		Start(redisID(held[0].ID)).End(redisID(held[len(held)-1].ID)).Count(int64(2*f.max)).Consumer(f.consumer).Build())
-	if err != nil {
-		return err
-	}
-	list, err := reply.ToArray()
-	if err != nil {
-		return err
-	}
-	attempts := make(map[string]int, len(list))
-	for i := range list {
-		parts, err := list[i].ToArray()
-		if err != nil || len(parts) != 4 {
-			return fmt.Errorf("%w: XPENDING returned an entry of %d parts: %v", driver.ErrCorrupt, len(parts), err)
-		}
-		id, err := textID(&parts[0])
-		if err != nil {
-			return err
-		}
-		n, err := parts[3].ToInt64()
-		if err != nil {
-			return err
-		}
-		attempts[id] = int(n)
-	}
-	for i := range held {
-		held[i].Attempt = max(1, attempts[held[i].ID])
-	}
 	return nil
 }

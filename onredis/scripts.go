@@ -18,14 +18,14 @@ var scriptFiles embed.FS
 type script struct{ text, sum string }
 
 type scripts struct {
-	take, reclaim, heal, join, settle, leave, owners script
-	trim, deleteTopic, deleteSubscription            script
+	take, reclaim, recover, heal, join, settle, leave, owners script
+	trim, deleteTopic, deleteSubscription                     script
 }
 
 func loadScripts() (scripts, error) {
 	var s scripts
 	for name, to := range map[string]*script{
-		"take": &s.take, "reclaim": &s.reclaim, "heal": &s.heal, "join": &s.join, "settle": &s.settle,
+		"take": &s.take, "reclaim": &s.reclaim, "recover": &s.recover, "heal": &s.heal, "join": &s.join, "settle": &s.settle,
 		"leave": &s.leave, "owners": &s.owners, "trim": &s.trim,
 		"delete_topic": &s.deleteTopic, "delete_subscription": &s.deleteSubscription,
 	} {

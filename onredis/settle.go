@@ -52,7 +52,10 @@ func (e *engine) Settle(ctx context.Context, topic, name, consumer string, settl
 		}
 	}
 	missing, err := e.settle(ctx, s, consumer, list)
-	if isReply(err, "NOGROUP") {
+	for range maxHeals {
+		if !isReply(err, "NOGROUP") {
+			break
+		}
 		if err := e.heal(ctx, s); err != nil {
 			return nil, err
 		}

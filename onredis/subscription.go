@@ -14,6 +14,10 @@ const (
 	minLook = 50 * time.Millisecond
 	maxLook = 5 * time.Second
 
+	// maxHeals is how often one call restores a subscription: it may be deleted
+	// and made again by others all the while.
+	maxHeals = 3
+
 	listStart = "0-0" // of a list of pending messages
 )
 
