@@ -62,8 +62,8 @@ func (e *engine) firstID(t *topic) (string, error) {
 	if t.rec.length() == 0 {
 		return "", nil
 	}
-	first, found, err := e.firstFrom(t, streamid.ID{})
-	if err == nil && !found {
+	first, exists, err := e.firstFrom(t, streamid.ID{})
+	if err == nil && !exists {
 		err = e.corruptTopic(t, "all of its %d messages are missing", t.rec.length())
 	}
 	return first.id.String(), err
@@ -71,7 +71,7 @@ func (e *engine) firstID(t *topic) (string, error) {
 
 // firstFrom returns the first message at or behind an id. Only the committer may
 // call it, for a request that is alone in its transaction.
-func (e *engine) firstFrom(t *topic, id streamid.ID) (first stored, found bool, err error) {
+func (e *engine) firstFrom(t *topic, id streamid.ID) (first found, exists bool, err error) {
 	iter, err := e.messages(t.name, id, streamid.Max)
 	if err != nil {
 		return first, false, err
@@ -80,12 +80,12 @@ func (e *engine) firstFrom(t *topic, id streamid.ID) (first stored, found bool, 
 	if !iter.First() {
 		return first, false, e.problem(iter.Error())
 	}
-	first, err = e.decodeStored(t, iter)
+	first, err = e.locate(iter)
 	return first, err == nil, err
 }
 
 // lastBefore returns the last message before an id, under the same terms.
-func (e *engine) lastBefore(t *topic, id streamid.ID) (last stored, found bool, err error) {
+func (e *engine) lastBefore(t *topic, id streamid.ID) (last found, exists bool, err error) {
 	iter, err := e.messages(t.name, streamid.ID{}, streamid.Max)
 	if err != nil {
 		return last, false, err
@@ -94,7 +94,7 @@ func (e *engine) lastBefore(t *topic, id streamid.ID) (last stored, found bool, 
 	if !iter.SeekLT(idKey(id, tagMessage, t.name)) {
 		return last, false, e.problem(iter.Error())
 	}
-	last, err = e.decodeStored(t, iter)
+	last, err = e.locate(iter)
 	return last, err == nil, err
 }
 
@@ -182,12 +182,12 @@ func (e *engine) begin(t *topic, config driver.JoinConfig, start streamid.ID) (s
 		}
 		before = start.Next()
 	}
-	last, found, err := e.lastBefore(t, before)
+	last, exists, err := e.lastBefore(t, before)
 	if err != nil {
 		return rec, err
 	}
 	rec.delivered = t.rec.trimmed
-	if found {
+	if exists {
 		rec.cursor, rec.delivered = last.id, last.number
 	}
 	if config.From.Kind == driver.AtID {

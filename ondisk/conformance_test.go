@@ -1,11 +1,7 @@
 package ondisk
 
 import (
-	"context"
-	"errors"
-	"math/rand/v2"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -27,29 +23,4 @@ func TestConformance(t *testing.T) {
 			return crash(t, old.(*engine))
 		},
 	})
-}
-
-var errCrashed = errors.New("crashed")
-
-// crash opens what a crash of the whole machine would leave of an engine on a
-// crashable file system: what was synced, and by chance some of the rest.
-func crash(t testing.TB, e *engine) *engine {
-	t.Helper()
-	// From now on nothing is answered as done; all that was has been synced.
-	e.fail(errCrashed)
-	left := e.stamps.fs.(*vfs.MemFS).CrashClone(vfs.CrashCloneCfg{
-		UnsyncedDataPercent: rand.IntN(101),
-		RNG:                 rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)),
-	})
-	t.Cleanup(func() { abandon(t, e) })
-	return mustOpen(t, "db", settings{fs: left, reserve: 1, now: e.now})
-}
-
-// abandon closes an engine that has failed.
-func abandon(t testing.TB, e *engine) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if err := e.Close(ctx); err == nil {
-		t.Error("closing an engine that failed returned no error")
-	}
 }

@@ -218,6 +218,12 @@ func (e *engine) Close(ctx context.Context) error {
 			failed = err
 		}
 	}
+	if failed != nil {
+		// Pebble may hang for good after a failure.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, failedGrace)
+		defer cancel()
+	}
 	closing := make(chan error, 1)
 	go func() { closing <- errors.Join(e.db.Close(), e.closeLock()) }()
 	select {
@@ -234,6 +240,9 @@ func (e *engine) Close(ctx context.Context) error {
 		return errors.Join(failed, fmt.Errorf("closing %s: %w", e.dir, context.Cause(ctx)))
 	}
 }
+
+// failedGrace is how long Close waits for a store that has failed.
+const failedGrace = 2 * time.Second
 
 // newID returns the id of a topic's next message, given the newest one.
 func newID(last streamid.ID, now time.Time) streamid.ID {

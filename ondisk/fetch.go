@@ -156,8 +156,9 @@ func (f *fetching) takeNew(tx *transaction, now time.Time) (left bool) {
 		f.sub.add(p)
 		f.sub.consumer(p.owner, now).held++
 		f.bytes += m.size
-		m.message.Attempt = 1
-		f.fetched.Messages = append(f.fetched.Messages, m.message)
+		message := f.ahead.messages[i]
+		message.Attempt = 1
+		f.fetched.Messages = append(f.fetched.Messages, message)
 		tx.setPending(f.sub, p)
 		tx.touchSub(f.sub)
 	}

@@ -106,7 +106,7 @@ func (e *engine) checkEnds(t *topic) error {
 		}
 		return nil
 	}
-	oldest, err := e.decodeStored(t, iter)
+	oldest, err := e.locate(iter)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (e *engine) checkEnds(t *topic) error {
 	if err := iter.Error(); err != nil {
 		return e.problem(err)
 	}
-	newest, err := e.decodeStored(t, iter)
+	newest, err := e.locate(iter)
 	switch {
 	case err != nil:
 		return err

@@ -1,6 +1,7 @@
 package ondisk
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,7 +36,7 @@ func Open(dir string, o *Options) (*beck.Bus, error) {
 	}
 	bus, err := beck.New(e, &o.Options)
 	if err != nil {
-		return nil, errors.Join(err, e.db.Close())
+		return nil, errors.Join(err, e.Close(context.Background()))
 	}
 	return bus, nil
 }

@@ -40,10 +40,7 @@ func (e *engine) Read(ctx context.Context, name string, from driver.Position, li
 	if err != nil {
 		return driver.Page{}, err
 	}
-	page := driver.Page{Messages: make([]driver.Message, len(run.found)), More: run.full}
-	for i := range run.found {
-		page.Messages[i] = run.found[i].message
-	}
+	page := driver.Page{Messages: run.messages, More: run.full}
 	if len(run.found) == 0 || from.Kind == driver.AtID && run.found[0].id != start {
 		page.Last = durable.lastID()
 	}
@@ -69,18 +66,39 @@ func startOf(p driver.Position) (streamid.ID, error) {
 	return streamid.ID{}, fmt.Errorf("%w: of unknown kind %d", driver.ErrPosition, p.Kind)
 }
 
-// stored is a message as it was found.
-type stored struct {
-	id      streamid.ID
-	number  uint64
-	size    int
-	message driver.Message
+// found is where a message was found.
+type found struct {
+	id     streamid.ID
+	number uint64
+	size   int
 }
 
 // run is a part of a topic without holes.
 type run struct {
-	found []stored
-	full  bool // there was no room for more
+	found    []found
+	messages []driver.Message // as many
+	full     bool             // there was no room for more
+	slab     []byte           // room for values
+}
+
+// Small values are copied into one piece of memory: that is faster, and a
+// message that is kept keeps no more than that from being freed.
+const (
+	slabSize   = 32 << 10
+	smallValue = 4 << 10
+)
+
+// keep returns a copy of a value.
+func (r *run) keep(value []byte) []byte {
+	if len(value) > smallValue {
+		return slices.Clone(value)
+	}
+	if len(value) > cap(r.slab)-len(r.slab) {
+		r.slab = make([]byte, 0, slabSize)
+	}
+	start := len(r.slab)
+	r.slab = append(r.slab, value...)
+	return r.slab[start:len(r.slab):len(r.slab)]
 }
 
 // readRun returns messages from start on, up to the newest of durable. It is an
@@ -100,12 +118,17 @@ func (e *engine) readRun(t *topic, durable *topicRecord, start streamid.ID, limi
 		if r.full = len(r.found) == limit || bytes > maxPage; r.full {
 			break
 		}
-		s, err := e.decodeStored(t, iter)
+		f, m, err := e.decodeStored(iter, r.keep)
 		if err != nil {
 			return r, err
 		}
-		r.found = append(r.found, s)
-		bytes += s.size
+		if len(r.found) == 0 {
+			most := int(min(uint64(limit), durable.appended-min(durable.appended, f.number)+1))
+			r.found, r.messages = make([]found, 0, most), make([]driver.Message, 0, most)
+		}
+		r.found = append(r.found, f)
+		r.messages = append(r.messages, m)
+		bytes += f.size
 	}
 	if err := iter.Error(); err != nil {
 		return r, e.problem(err)
@@ -125,20 +148,28 @@ func (e *engine) messages(name string, from, to streamid.ID) (*pebble.Iterator, 
 	return iter, nil
 }
 
-func (e *engine) decodeStored(t *topic, iter *pebble.Iterator) (stored, error) {
+// decodeStored reads the message under an iterator, from a copy that keep makes
+// of its value.
+func (e *engine) decodeStored(iter *pebble.Iterator, keep func([]byte) []byte) (found, driver.Message, error) {
 	id, ok := idOf(iter.Key())
 	if !ok {
-		return stored{}, e.corrupt(iter.Key(), errRecord)
+		return found{}, driver.Message{}, e.corrupt(iter.Key(), errRecord)
 	}
 	value, err := iter.ValueAndErr()
 	if err != nil {
-		return stored{}, e.problem(err)
+		return found{}, driver.Message{}, e.problem(err)
 	}
-	m, number, err := decodeMessage(slices.Clone(value), id)
+	m, number, err := decodeMessage(keep(value), id)
 	if err != nil {
-		return stored{}, e.corrupt(iter.Key(), err)
+		return found{}, m, e.corrupt(iter.Key(), err)
 	}
-	return stored{id: id, number: number, size: len(value), message: m}, nil
+	return found{id: id, number: number, size: len(value)}, m, nil
+}
+
+// locate reads only where the message under an iterator is.
+func (e *engine) locate(iter *pebble.Iterator) (found, error) {
+	f, _, err := e.decodeStored(iter, func(value []byte) []byte { return value })
+	return f, err
 }
 
 // idOf is the id at the end of a key.

@@ -162,8 +162,8 @@ type decoder struct {
 	err error
 }
 
-func decode(b []byte) *decoder {
-	d := &decoder{b: b}
+func decode(b []byte) decoder {
+	d := decoder{b: b}
 	if format := d.byte(); d.err == nil && format != format1 {
 		d.err = fmt.Errorf("%w: record format %d, this program knows %d", driver.ErrVersion, format, format1)
 	}

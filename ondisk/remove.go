@@ -19,12 +19,12 @@ func (e *engine) Trim(ctx context.Context, name string, before driver.Position) 
 			return err
 		}
 		limit = t.neededFrom(limit)
-		first, found, err := e.firstFrom(t, limit)
+		first, exists, err := e.firstFrom(t, limit)
 		if err != nil {
 			return err
 		}
 		trimmed := t.rec.appended
-		if found {
+		if exists {
 			trimmed = first.number - 1
 		}
 		if removed = int64(trimmed - t.rec.trimmed); removed == 0 {
