@@ -108,6 +108,10 @@ func groups() []group {
 		{"restart", restartCases()},
 		{"calls", callCases()},
 		{"histories", historyCases()},
+		{"bus publish", busPublishCases()},
+		{"bus follow", busFollowCases()},
+		{"bus subscribe", busSubscribeCases()},
+		{"bus pull", busPullCases()},
 	}
 }
 
