@@ -1,0 +1,137 @@
+package onredis
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/beckmq/beck/internal/driver"
+)
+
+const benchBody = "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+
+func batchOf(n int) []driver.Message {
+	list := make([]driver.Message, n)
+	for i := range list {
+		list[i].Body = []byte(benchBody)
+	}
+	return list
+}
+
+func bareAdd(c rueidis.Client) rueidis.Completed {
+	return c.B().Xadd().Key("bare").Id("*").FieldValue().FieldValue("body", benchBody).Build()
+}
+
+// BenchmarkAppendBatch publishes batches of 100 from 8 goroutines.
+func BenchmarkAppendBatch(b *testing.B) {
+	e, _ := start(b)
+	batch := batchOf(100)
+	b.Run("beck", func(b *testing.B) {
+		parallel(b, 8, 100, func() error { _, err := e.Append(b.Context(), "bench", batch); return err })
+	})
+	b.Run("bare", func(b *testing.B) {
+		parallel(b, 8, 100, func() error {
+			cmds := make([]rueidis.Completed, 100)
+			for i := range cmds {
+				cmds[i] = bareAdd(e.work.client)
+			}
+			for _, r := range e.work.client.DoMulti(b.Context(), cmds...) {
+				if r.Error() != nil {
+					return r.Error()
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// BenchmarkAppendSingle publishes single messages from 512 goroutines.
+func BenchmarkAppendSingle(b *testing.B) {
+	e, _ := start(b)
+	one := batchOf(1)
+	b.Run("beck", func(b *testing.B) {
+		parallel(b, 512, 1, func() error { _, err := e.Append(b.Context(), "bench", one); return err })
+	})
+	b.Run("bare", func(b *testing.B) {
+		parallel(b, 512, 1, func() error { return e.work.client.Do(b.Context(), bareAdd(e.work.client)).Error() })
+	})
+}
+
+// BenchmarkFetchAndAck takes and acknowledges 500 at a time.
+func BenchmarkFetchAndAck(b *testing.B) {
+	const n = 500
+	e, _ := start(b)
+	ctx := context.Background()
+	fill := func(b *testing.B, topic string) {
+		for range b.N + 1 {
+			if _, err := e.Append(ctx, topic, batchOf(n)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("beck", func(b *testing.B) {
+		topic := "bench" + time.Now().Format("150405.000000")
+		join(b, e, topic, "s", time.Minute)
+		fill(b, topic)
+		b.ResetTimer()
+		for range b.N {
+			f, err := e.Fetch(ctx, topic, "s", driver.FetchRequest{Consumer: "c", Max: n})
+			if err != nil || len(f.Messages) != n {
+				b.Fatalf("%d messages, %v", len(f.Messages), err)
+			}
+			acks := make([]driver.Settlement, n)
+			for i := range f.Messages {
+				acks[i] = driver.Settlement{ID: f.Messages[i].ID, Do: driver.Acknowledge}
+			}
+			if _, err := e.Settle(ctx, topic, "s", "c", acks); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "msg/s")
+	})
+	b.Run("bare", func(b *testing.B) {
+		topic := "bare" + time.Now().Format("150405.000000")
+		join(b, e, topic, "s", time.Minute)
+		fill(b, topic)
+		key, c := e.names.stream(topic), e.work.client
+		b.ResetTimer()
+		for range b.N {
+			streams, err := c.Do(ctx, c.B().Xreadgroup().Group("s", "c").Count(n).Streams().Key(key).Id(">").Build()).AsXRead()
+			if err != nil || len(streams[key]) != n {
+				b.Fatalf("%d messages, %v", len(streams[key]), err)
+			}
+			ids := make([]string, n)
+			for i, entry := range streams[key] {
+				ids[i] = entry.ID
+			}
+			if err := c.Do(ctx, c.B().Xack().Key(key).Group("s").Id(ids...).Build()).Error(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "msg/s")
+	})
+}
+
+// parallel has goroutines share b.N calls of some messages each.
+func parallel(b *testing.B, goroutines, messages int, call func() error) {
+	var wg sync.WaitGroup
+	work := make(chan struct{}, goroutines)
+	for range goroutines {
+		wg.Go(func() {
+			for range work {
+				if err := call(); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	for range b.N {
+		work <- struct{}{}
+	}
+	close(work)
+	wg.Wait()
+	b.ReportMetric(float64(b.N*messages)/b.Elapsed().Seconds(), "msg/s")
+}
