@@ -125,13 +125,14 @@ func (e *engine) Join(ctx context.Context, name, subscription string, config dri
 	if err != nil {
 		return false, err
 	}
+	found := false // belongs to the committer until it has answered
 	err = e.submit(ctx, &request{alone: true, decide: func(tx *transaction) error {
 		t, err := e.topic(name)
 		if err != nil {
 			return err
 		}
 		if t != nil && t.subs[subscription] != nil {
-			existed = true
+			found = true
 			changeLease(tx, t.subs[subscription], config)
 			return nil
 		}
@@ -152,7 +153,10 @@ func (e *engine) Join(ctx context.Context, name, subscription string, config dri
 		})
 		return nil
 	}})
-	return existed, err
+	if err != nil {
+		return false, err
+	}
+	return found, nil
 }
 
 func changeLease(tx *transaction, s *subscription, config driver.JoinConfig) {

@@ -41,6 +41,7 @@ func portion(messages []driver.Message) (n, size int) {
 // append adds messages in one batch and returns the first one's id; each of the
 // others is the next.
 func (e *engine) append(ctx context.Context, name string, messages []driver.Message, size int) (first streamid.ID, err error) {
+	var given streamid.ID // belongs to the committer until it has answered
 	err = e.submit(ctx, &request{size: size, decide: func(tx *transaction) error {
 		if err := e.room.check(size); err != nil {
 			return err
@@ -49,8 +50,8 @@ func (e *engine) append(ctx context.Context, name string, messages []driver.Mess
 		if err != nil {
 			return err
 		}
-		first = newID(t.rec.last, e.now())
-		id := first
+		given = newID(t.rec.last, e.now())
+		id := given
 		for i := range messages {
 			t.rec.last = id
 			t.rec.appended++
@@ -61,7 +62,10 @@ func (e *engine) append(ctx context.Context, name string, messages []driver.Mess
 		tx.hint(name)
 		return nil
 	}})
-	return first, err
+	if err != nil {
+		return streamid.ID{}, err
+	}
+	return given, nil
 }
 
 // setMessage writes the topic's newest message straight into the batch.

@@ -13,12 +13,13 @@ func (e *engine) Trim(ctx context.Context, name string, before driver.Position) 
 	if err != nil {
 		return 0, err
 	}
+	var gone int64 // belongs to the committer until it has answered
 	err = e.submit(ctx, &request{alone: true, decide: func(tx *transaction) error {
 		t, err := e.needTopic(name)
 		if err != nil {
 			return err
 		}
-		limit = t.neededFrom(limit)
+		limit := t.neededFrom(limit)
 		first, exists, err := e.firstFrom(t, limit)
 		if err != nil {
 			return err
@@ -27,7 +28,7 @@ func (e *engine) Trim(ctx context.Context, name string, before driver.Position) 
 		if exists {
 			trimmed = first.number - 1
 		}
-		if removed = int64(trimmed - t.rec.trimmed); removed == 0 {
+		if gone = int64(trimmed - t.rec.trimmed); gone == 0 {
 			return nil
 		}
 		t.rec.trimmed = trimmed
@@ -37,7 +38,10 @@ func (e *engine) Trim(ctx context.Context, name string, before driver.Position) 
 		tx.hint(name)
 		return nil
 	}})
-	return removed, err
+	if err != nil {
+		return 0, err
+	}
+	return gone, nil
 }
 
 // neededFrom returns the first id that must stay: limit, or what a subscription
