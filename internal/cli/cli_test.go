@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a test waits for what should happen at once.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // process is a running beck.
 type process struct {
@@ -109,7 +109,7 @@ func (p *process) exit() int {
 	select {
 	case <-p.ended:
 		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(3 * patience):
+	case <-time.After(patience):
 		p.t.Fatalf("beck %s did not end\nstdout: %.2000s\nstderr: %.2000s", strings.Join(p.cmd.Args[1:], " "), p.out, p.err)
 		return -1
 	}
@@ -252,7 +252,8 @@ func serveScript(ts *testscript.TestScript, _ bool, args []string) {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = patience
 	cmd.Dir = ts.MkAbs(".")
-	cmd.Stderr = ts.Stderr()
+	problems := newWatched()
+	cmd.Stderr = problems
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
@@ -262,7 +263,7 @@ func serveScript(ts *testscript.TestScript, _ bool, args []string) {
 	})
 	first, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil || !servedAt.MatchString(first) {
-		ts.Fatalf("the server did not start: %q, %v", first, err)
+		ts.Fatalf("the server did not start: %q, %v\n%s", first, err, problems)
 	}
 	ts.Setenv("BECK_AT", servedAt.FindStringSubmatch(first)[1])
 }

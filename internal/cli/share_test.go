@@ -107,12 +107,13 @@ func TestKilledReader(t *testing.T) {
 // fill fills a pipe so that not another byte goes in.
 func fill(t *testing.T, pipe *os.File) {
 	t.Helper()
-	if err := pipe.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := pipe.Write([]byte("x")); err != nil {
-			break
+	for _, portion := range [][]byte{make([]byte, 1<<20), make([]byte, 1)} {
+		var err error
+		for err == nil {
+			if err = pipe.SetWriteDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+				t.Fatal(err)
+			}
+			_, err = pipe.Write(portion)
 		}
 	}
 	if err := pipe.SetWriteDeadline(time.Time{}); err != nil {
