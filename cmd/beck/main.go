@@ -1,5 +1,5 @@
-// Command beck is a server, a command line and, soon, a web console for
-// messages that are kept, on disk or on Redis.
+// Command beck is a server and a command line for messages that are kept, on
+// disk or on Redis.
 package main
 
 import (
