@@ -32,7 +32,7 @@ func Open(url string, o *Options) (*beck.Bus, error) {
 	}
 	e, err := newEngine(url, o)
 	if err != nil {
-		return nil, fmt.Errorf("onhttp: %w", err)
+		return nil, &beck.Error{Op: "open", Err: err}
 	}
 	return beck.New(e, &o.Options)
 }

@@ -2,7 +2,6 @@ package onhttp
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/beckmq/beck"
@@ -22,7 +21,7 @@ func position(p driver.Position) (beck.Position, error) {
 	// An id that the server would read as something else is none.
 	at := beck.FromID(p.ID)
 	_, notTime := time.Parse(time.RFC3339, p.ID)
-	if p.ID == "" || strings.HasPrefix(p.ID, "-") || at == beck.FromStart || at == beck.FromNew || notTime == nil {
+	if p.ID == "" || p.ID[0] == '-' || p.ID[0] == '@' || at == beck.FromStart || at == beck.FromNew || notTime == nil {
 		return "", fmt.Errorf("%w: %.40q is not a message id", driver.ErrPosition, p.ID)
 	}
 	return at, nil
