@@ -91,7 +91,7 @@ func faults() []fault {
 				}
 				return f.Engine.Append(ctx, topic, messages)
 			}
-		}, []string{"append/in order", "append/concurrent", "histories/concurrent"}},
+		}, []string{"append/in order", "append/concurrent", "histories/concurrent", "bus follow/replay then live", "bus subscribe/everything once"}},
 		{"loses keys", func(f *faulty) {
 			f.append = func(ctx context.Context, topic string, messages []driver.Message) ([]string, error) {
 				messages = slices.Clone(messages)
@@ -112,8 +112,8 @@ func faults() []fault {
 				}
 				return p, err
 			}
-		}, []string{"read/positions", "histories/random"}},
-		{"forgets every fifth wake-up", forgetHints(5), []string{"watch/append", "watch/append after fetch", "watch/retry and release"}},
+		}, []string{"read/positions", "histories/random", "bus follow/gap"}},
+		{"forgets every fifth wake-up", forgetHints(5), []string{"watch/append", "watch/append after fetch", "watch/retry and release", "bus pull/fetch waits"}},
 		{"forgets a wake-up now and then", forgetHints(23), []string{"watch/no missed wake-up"}},
 		{"knows every subscription already", func(f *faulty) {
 			f.join = func(ctx context.Context, topic, s string, config driver.JoinConfig) (bool, error) {
@@ -134,7 +134,7 @@ func faults() []fault {
 			for i := range f.Messages {
 				f.Messages[i].Attempt = 1
 			}
-		}), []string{"lease/ends", "lease/retry delay", "fetch/recover", "histories/random", "histories/concurrent"}},
+		}), []string{"lease/ends", "lease/retry delay", "fetch/recover", "histories/random", "histories/concurrent", "bus subscribe/retry"}},
 		{"never tells when to ask again", fetched(func(f *driver.Fetched) { f.Next = 0 }), []string{"lease/next", "watch/delayed retry"}},
 		{"delivers twice", func(f *faulty) {
 			again := every(7)
@@ -156,7 +156,7 @@ func faults() []fault {
 				got, _ := f.Engine.Fetch(ctx, topic, s, req)
 				return got, nil
 			}
-		}, []string{"fetch/missing", "remove/delete subscription", "remove/delete topic"}},
+		}, []string{"fetch/missing", "remove/delete subscription", "remove/delete topic", "bus subscribe/deleted"}},
 		{"doesn't fence", settleAsAnyone, []string{"settle/fencing", "settle/not held", "histories/random"}},
 		{"fences acknowledgements", refuseLateAck, []string{"settle/late acknowledge", "histories/random"}},
 		{"says that all was held", func(f *faulty) {
@@ -180,7 +180,7 @@ func faults() []fault {
 			}
 			return true
 		}), []string{"lease/retry delay", "settle/mixed", "histories/random"}},
-		{"doesn't count dead letters", told(func(s *driver.SubscriptionInfo) { s.Dead = 0 }), []string{"settle/dead letter", "inspect/subscription", "histories/random"}},
+		{"doesn't count dead letters", told(func(s *driver.SubscriptionInfo) { s.Dead = 0 }), []string{"settle/dead letter", "inspect/subscription", "histories/random", "bus subscribe/dead"}},
 		{"counts what is pending wrongly", told(func(s *driver.SubscriptionInfo) { s.Pending++ }), []string{"inspect/subscription", "settle/fencing", "histories/random"}},
 		{"trims what is needed", func(f *faulty) {
 			f.trim = func(ctx context.Context, topic string, before driver.Position) (int64, error) {
