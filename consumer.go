@@ -35,6 +35,7 @@ type consumer struct {
 	sending  int           // the number of the call that settles now; 0 if none
 	stopping bool
 
+	leased  chan struct{} // lease has changed
 	freed   chan struct{} // there may be room in held
 	decided chan struct{} // there may be something in outcomes
 	idle    chan struct{} // the last worker ended after stopping
@@ -67,6 +68,7 @@ func newConsumer(b *Bus, topic, name string, handle Handler, o SubscribeOptions)
 		held:     map[string]*delivery{},
 		schedule: schedule{byKey: map[string][]*delivery{}},
 		lease:    driver.DefaultLease,
+		leased:   make(chan struct{}, 1),
 		freed:    make(chan struct{}, 1),
 		decided:  make(chan struct{}, 1),
 		idle:     make(chan struct{}),
@@ -242,8 +244,9 @@ func (c *consumer) add(got driver.Fetched, handlers context.Context) {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if got.Lease > 0 {
+	if got.Lease > 0 && got.Lease != c.lease {
 		c.lease = got.Lease
+		signal(c.leased)
 	}
 	deliveries := make([]delivery, len(got.Messages))
 	for i, m := range shared(c.topic, got.Messages) {

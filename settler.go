@@ -146,6 +146,8 @@ func (c *consumer) renewLoop(ctx context.Context) {
 		c.mu.Unlock()
 		select {
 		case <-time.After(lease / 3):
+		case <-c.leased:
+			continue
 		case <-ctx.Done():
 			return
 		}

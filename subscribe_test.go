@@ -159,7 +159,7 @@ func TestLeaseIsRenewedWhileAHandlerRuns(t *testing.T) {
 	handle := func(ctx context.Context, m *beck.Message) error {
 		calls.Add(1)
 		select {
-		case <-time.After(time.Second):
+		case <-time.After(2 * time.Second):
 		case <-ctx.Done():
 			t.Errorf("context ended: %v", context.Cause(ctx))
 		}
