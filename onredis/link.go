@@ -2,11 +2,11 @@ package onredis
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"net"
 	"sync/atomic"
 	"time"
-
-	"crypto/tls"
 
 	"github.com/redis/rueidis"
 )
@@ -24,6 +24,9 @@ const (
 	// connection has room for 1024; when that is full, a call blocks whatever
 	// its context says. The rest is for rueidis's own calls.
 	maxCalls = 1000
+	// sharedDials is how often a call tries again if the connection was not made
+	// because another call gave up.
+	sharedDials = 10
 	// abandoned is after what time a call whose context has ended is over at
 	// the latest: it got an answer, or its connection was given up.
 	abandoned = pingInterval + answerTimeout + time.Second
@@ -82,6 +85,12 @@ func (l *link) do(ctx context.Context, cmd rueidis.Completed) (rueidis.RedisMess
 		return rueidis.RedisMessage{}, err
 	}
 	reply := l.client.Do(ctx, cmd)
+	for range sharedDials {
+		if !othersEnded(ctx, reply) {
+			break
+		}
+		reply = l.client.Do(ctx, cmd)
+	}
 	l.end(ctx, reply)
 	return reply.ToMessage()
 }
@@ -92,8 +101,28 @@ func (l *link) doMulti(ctx context.Context, cmds ...rueidis.Completed) ([]rueidi
 		return nil, err
 	}
 	replies := l.client.DoMulti(ctx, cmds...)
+	for range sharedDials {
+		if !othersEnded(ctx, replies[0]) {
+			break
+		}
+		replies = l.client.DoMulti(ctx, cmds...)
+	}
 	l.end(ctx, replies[0])
 	return replies, nil
+}
+
+// othersEnded reports whether a call failed because it waited for a connection
+// that another call was making, whose context ended. Nothing was sent then.
+func othersEnded(ctx context.Context, reply rueidis.RedisResult) bool {
+	err := reply.NonRedisError()
+	if err == nil || ctx.Err() != nil {
+		return false
+	}
+	var unsent *notSent
+	if errors.As(err, &unsent) {
+		err = unsent.cause
+	}
+	return errors.Is(err, context.Canceled)
 }
 
 func (l *link) begin(ctx context.Context) error {
