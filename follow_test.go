@@ -97,6 +97,8 @@ func TestFollowTellsOfGaps(t *testing.T) {
 		{beck.FromID(ids[2]), true, "5"},
 		{beck.FromID(ids[4]), true, "5"},
 		{beck.FromID(ids[5]), false, "6"},
+		{beck.AtID(ids[6]), false, "6"},
+		{beck.AtID(ids[1]), false, "5"},
 		{beck.FromStart, false, "5"},
 	} {
 		var gap *beck.Gap

@@ -48,6 +48,9 @@ func (b *Bus) Join(ctx context.Context, topic, subscription string, o *JoinOptio
 			from = FromStart
 		}
 		p, err := from.resolve(time.Now())
+		if err == nil && !from.resumes() {
+			err = fmt.Errorf("%w %s: a subscription begins behind a message; leave out the @", ErrPosition, from)
+		}
 		if err == nil {
 			existed, err = b.engine.Join(ctx, topic, subscription, driver.JoinConfig{From: p, Lease: o.Lease})
 		}

@@ -18,11 +18,8 @@ func (b *Bus) Read(ctx context.Context, topic string, from Position, max int) (*
 		if max < 1 || max > MaxFetch {
 			return fmt.Errorf("%w: a page of %d messages; it takes 1 to %d", ErrOption, max, MaxFetch)
 		}
-		p, err := from.resolve(time.Now())
-		if err != nil {
-			return err
-		}
-		page, err = b.readUpTo(ctx, topic, p, max)
+		var err error
+		page, err = b.readUpTo(ctx, topic, from, max)
 		return err
 	})
 	return page, err
@@ -41,12 +38,12 @@ const (
 
 // readUpTo reads in portions that grow with what is known about the size of the
 // messages, so that a page of large ones doesn't take all memory.
-func (b *Bus) readUpTo(ctx context.Context, topic string, from driver.Position, max int) (*Page, error) {
+func (b *Bus) readUpTo(ctx context.Context, topic string, from Position, max int) (*Page, error) {
 	page, err := b.readPage(ctx, topic, from, min(max, firstPage))
 	for err == nil && page.More && len(page.Messages) < max && page.bytes < pageBytes {
 		n := min(max-len(page.Messages), page.fits())
 		var next *Page
-		next, err = b.readPage(ctx, topic, driver.Position{Kind: driver.AtID, ID: string(page.Next)}, n)
+		next, err = b.readPage(ctx, topic, page.Next, n)
 		if err != nil {
 			break
 		}
@@ -70,28 +67,31 @@ func (p *Page) fits() int {
 
 // readPage reads once, and applies the continuity rule: a reader resumes with
 // the last message it saw. If that is the first one found, nothing was missed.
-func (b *Bus) readPage(ctx context.Context, topic string, from driver.Position, max int) (*Page, error) {
-	resume := from.Kind == driver.AtID
+func (b *Bus) readPage(ctx context.Context, topic string, from Position, max int) (*Page, error) {
+	p, err := from.resolve(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	resume := p.Kind == driver.AtID && from.resumes()
 	if resume {
 		max++ // for the message it has seen
 	}
-	got, err := b.engine.Read(ctx, topic, from, max)
+	got, err := b.engine.Read(ctx, topic, p, max)
 	if err != nil {
 		return nil, err
 	}
 	page := &Page{More: got.More, Next: behind(got.Last)}
 	messages := got.Messages
 	if resume {
-		seen := Position(from.ID)
 		switch {
-		case len(messages) > 0 && messages[0].ID == from.ID:
-			messages, page.Next = messages[1:], seen
-		case len(messages) == 0 && got.Last == from.ID:
-			page.Next = seen
+		case len(messages) > 0 && messages[0].ID == p.ID:
+			messages, page.Next = messages[1:], from
+		case len(messages) == 0 && got.Last == p.ID:
+			page.Next = from
 		case len(messages) == 0:
-			page.Gap = &Gap{Topic: topic, After: seen, Resume: page.Next}
+			page.Gap = &Gap{Topic: topic, After: from, Resume: page.Next}
 		default:
-			page.Gap = &Gap{Topic: topic, After: seen, Resume: seen}
+			page.Gap = &Gap{Topic: topic, After: from, Resume: from}
 		}
 	}
 	page.Messages = shared(topic, messages)

@@ -252,14 +252,10 @@ func (r *reader) wait(ctx context.Context, hint <-chan struct{}) error {
 }
 
 func (r *reader) read(ctx context.Context, from Position) (*Page, error) {
-	p, err := from.resolve(time.Now())
-	if err != nil {
-		return nil, err
-	}
 	r.mu.Lock()
 	size := r.size
 	r.mu.Unlock()
-	page, err := r.bus.readPage(ctx, r.topic, p, size)
+	page, err := r.bus.readPage(ctx, r.topic, from, size)
 	if err == nil && len(page.Messages) > 0 {
 		r.mu.Lock()
 		r.size = page.fits()
@@ -277,7 +273,7 @@ func (r *reader) keep(from Position, page *Page) {
 		return
 	}
 	p, err := from.resolve(time.Now())
-	if err != nil || p.Kind != driver.AtID || r.kept[from] != nil {
+	if err != nil || p.Kind != driver.AtID || !from.resumes() || r.kept[from] != nil {
 		return
 	}
 	r.kept[from] = page

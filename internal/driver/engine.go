@@ -44,7 +44,8 @@ type Log interface {
 
 	// Read returns at most max messages from a position on, in topic order.
 	// It never waits for messages. A topic that does not exist reads as empty.
-	// A malformed id or one that could not be from this engine is ErrPosition.
+	// A malformed id is ErrPosition; one that lies ahead of the topic is not,
+	// since a failover may have lost the topic's tail.
 	Read(ctx context.Context, topic string, from Position, max int) (Page, error)
 
 	// Watch asks for hints that a topic, or the state of one of its
@@ -81,10 +82,11 @@ type Subscriber interface {
 
 	// Settle ends or prolongs leases of a consumer, as one round trip, durable
 	// once it returns. It returns the ids that the consumer did not hold; all
-	// others are settled.
+	// others are settled. If the subscription does not exist, the error is
+	// ErrSubscriptionNotFound, or nothing was held.
 	//
 	// Retry, Release, DeadLetter and Renew are done only for the consumer that
-	// holds the lease. Acknowledge is done whoever holds it, since the work is
+	// holds the lease, which may have ended as long as nobody else has it. Acknowledge is done whoever holds it, since the work is
 	// done; an id is not held then if nobody does. In calls of more than
 	// ExactSettlements settlements an engine may leave out such ids from those
 	// it returns.

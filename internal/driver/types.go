@@ -51,8 +51,7 @@ type Page struct {
 	// Last is the newest id that the topic ever gave out, as far as the engine
 	// knows, or empty if it gave out none. It is needed for the continuity
 	// rule and may cost an engine another command, so it is set only when
-	// Messages is empty, or when the position was AtID and the first message is
-	// another one.
+	// Messages is empty.
 	Last string
 	// More says that the page is full, so that reading on at once pays.
 	More bool
