@@ -3,9 +3,7 @@ package onredis
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -93,7 +91,7 @@ func (f *fetching) result() driver.Fetched {
 // turn: if new messages left no room for retries, those come first next time.
 func (f *fetching) fill(ctx context.Context) error {
 	if f.s.setDue(false) {
-		if err := f.take(ctx, f.room(), "due"); err != nil {
+		if err := f.take(ctx, f.room()); err != nil {
 			return err
 		}
 		if f.room() > 0 {
@@ -106,7 +104,7 @@ func (f *fetching) fill(ctx context.Context) error {
 			return err
 		}
 		if f.due == 0 && f.room() > 0 {
-			if err := f.take(ctx, f.room(), "due"); err != nil {
+			if err := f.take(ctx, f.room()); err != nil {
 				return err
 			}
 		}
@@ -120,7 +118,7 @@ func (f *fetching) fill(ctx context.Context) error {
 // lookAndRead is the usual case: nothing is known to be due. It looks before it
 // reads, so that whatever comes behind is hinted at.
 func (f *fetching) lookAndRead(ctx context.Context) error {
-	keys, args := f.takeArgs(0, "due")
+	keys, args := f.takeArgs(0)
 	replies, err := f.read(ctx, f.scripts.take.call(f.link.client.B(), keys, args))
 	if err != nil {
 		return err
@@ -129,7 +127,7 @@ func (f *fetching) lookAndRead(ctx context.Context) error {
 	if !isReply(err, "NOSCRIPT") {
 		return f.addTaken(looked, err)
 	}
-	if err := f.take(ctx, 0, "due"); err != nil || f.room() <= 0 {
+	if err := f.take(ctx, 0); err != nil || f.room() <= 0 {
 		return err
 	}
 	_, err = f.read(ctx)
@@ -207,15 +205,15 @@ func readGroupReply(reply rueidis.RedisMessage, err error) ([]driver.Message, er
 	return nil, nil
 }
 
-func (f *fetching) takeArgs(count int, which string) (keys, args []string) {
+func (f *fetching) takeArgs(count int) (keys, args []string) {
 	k := &f.s.keys
 	return []string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.lost},
-		[]string{f.s.id.name, f.consumer, strconv.Itoa(count), which}
+		[]string{f.s.id.name, f.consumer, strconv.Itoa(count)}
 }
 
 // take runs the script take.
-func (f *fetching) take(ctx context.Context, count int, which string) error {
-	keys, args := f.takeArgs(count, which)
+func (f *fetching) take(ctx context.Context, count int) error {
+	keys, args := f.takeArgs(count)
 	return f.addTaken(f.link.run(ctx, f.scripts.take, keys, args...))
 }
 
@@ -302,18 +300,11 @@ func (f *fetching) reclaim(ctx context.Context, cursor string) error {
 
 // recover takes what the consumer holds already, the oldest first.
 func (f *fetching) recover(ctx context.Context) error {
-	reply, err := f.link.run(ctx, f.scripts.recover, []string{f.s.keys.stream, f.s.keys.lost},
+	k := &f.s.keys
+	reply, err := f.link.run(ctx, f.scripts.recover, []string{k.stream, k.subs, k.lost, k.leased, k.retry},
 		f.s.id.name, f.consumer, strconv.Itoa(f.max))
 	if err != nil {
 		return err
 	}
-	if err := f.addAttempts(&reply); err != nil {
-		return err
-	}
-	if err := f.take(ctx, f.max, "own"); err != nil {
-		return err
-	}
-	slices.SortFunc(f.messages, func(a, b driver.Message) int { return strings.Compare(a.ID, b.ID) })
-	f.messages = f.messages[:min(len(f.messages), f.max)]
-	return nil
+	return f.addAttempts(&reply)
 }

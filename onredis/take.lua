@@ -4,7 +4,6 @@
 --
 -- KEYS     1 stream  2 subs  3 waiting  4 leased  5 retry  6 lost
 -- ARGV     1 subscription  2 consumer  3 how many to take, 0 to take none
---          4 "due": what is due; "own": what the consumer holds already
 -- Returns  {lease in ms,
 --           ms until the next one is due, 0 if one is now, -1 if there is none,
 --           {{id, attempt, {field, value, …}}, …}}
@@ -18,7 +17,7 @@ if config then lease = cjson.decode(config).lease_ms or lease end
 
 local max, taken = tonumber(ARGV[3]), {}
 
-local function take(ids, own)
+local function take(ids)
   for _, id in ipairs(ids) do
     if #taken >= max then return end
     local packed = redis.call('HGET', KEYS[5], id)
@@ -31,25 +30,19 @@ local function take(ids, own)
       redis.call('HINCRBY', KEYS[6], ARGV[1], 1)
     else
       state = cjson.decode(state)
-      if not own or state.owner == ARGV[2] then
-        state.owner = ARGV[2]
-        state.attempt = state.attempt + 1
-        redis.call('HSET', KEYS[5], id .. ' state', cjson.encode(state))
-        redis.call('ZREM', KEYS[3], id)
-        redis.call('ZADD', KEYS[4], now + lease, id)
-        taken[#taken + 1] = {id, state.attempt, cmsgpack.unpack(packed)}
-      end
+      state.owner = ARGV[2]
+      state.attempt = state.attempt + 1
+      redis.call('HSET', KEYS[5], id .. ' state', cjson.encode(state))
+      redis.call('ZREM', KEYS[3], id)
+      redis.call('ZADD', KEYS[4], now + lease, id)
+      taken[#taken + 1] = {id, state.attempt, cmsgpack.unpack(packed)}
     end
   end
 end
 
 if max > 0 then
-  if ARGV[4] == 'own' then
-    take(redis.call('ZRANGE', KEYS[4], 0, 9999), true)
-  else
-    take(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, max))
-    take(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, max))
-  end
+  take(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, max))
+  take(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, max))
 end
 
 local due = -1
