@@ -13,12 +13,12 @@ import (
 // Limits on what a message may carry. The limit on its body is
 // [Options.MaxBody].
 const (
-	MaxKey         = 512   // bytes in a key
-	MaxHeaders     = 64    // headers of a message
-	MaxHeaderName  = 128   // bytes in a header's name
-	MaxHeaderValue = 8192  // bytes in a header's value
-	MaxBatch       = 10000 // messages in one Publish
+	MaxKey         = 512      // bytes in a key
+	MaxHeaderBytes = 64 << 10 // bytes in the names and values of all headers
+	MaxBatch       = 10_000   // messages in one Publish
 )
+
+const maxHeaderName = 128
 
 // DefaultMaxBody is the largest body, in bytes, unless [Options.MaxBody] says
 // otherwise: 1 MiB.
@@ -42,8 +42,9 @@ type Message struct {
 	// key orders nothing.
 	Key string
 
-	// Headers are named values beside the body. Names are of A-Z a-z 0-9 . _ -
-	// and are kept in lower case; values are UTF-8 without control characters.
+	// Headers are named values beside the body. Names are 1 to 128 of
+	// A-Z a-z 0-9 . _ - and are kept in lower case; values are UTF-8 without
+	// control characters. All together have MaxHeaderBytes at most.
 	Headers map[string]string
 
 	// Body is the content. It may be empty, but not nil.
@@ -93,8 +94,6 @@ func (m Message) check(maxBody int) (driver.Message, error) {
 		return driver.Message{}, fmt.Errorf("%w: the key has %d bytes, more than the %d allowed", ErrTooLarge, len(m.Key), MaxKey)
 	case !utf8.ValidString(m.Key):
 		return driver.Message{}, fmt.Errorf("%w: the key is not UTF-8", ErrMessage)
-	case len(m.Headers) > MaxHeaders:
-		return driver.Message{}, fmt.Errorf("%w: %d headers, more than the %d allowed", ErrTooLarge, len(m.Headers), MaxHeaders)
 	}
 	headers, err := checkHeaders(m.Headers)
 	if err != nil {
@@ -104,8 +103,11 @@ func (m Message) check(maxBody int) (driver.Message, error) {
 }
 
 func checkHeaders(headers map[string]string) (map[string]string, error) {
-	lower := true
+	lower, size := true, 0
 	for name, value := range headers {
+		if size += len(name) + len(value); size > MaxHeaderBytes {
+			return nil, fmt.Errorf("%w: the headers have more than the %d bytes allowed", ErrTooLarge, MaxHeaderBytes)
+		}
 		if err := checkHeader(name, value); err != nil {
 			return nil, err
 		}
@@ -126,11 +128,8 @@ func checkHeaders(headers map[string]string) (map[string]string, error) {
 }
 
 func checkHeader(name, value string) error {
-	if name == "" || len(name) > MaxHeaderName || strings.IndexFunc(name, notInHeaderName) >= 0 {
-		return fmt.Errorf("%w: header name %.40q: it takes 1 to %d of A-Z a-z 0-9 . _ -", ErrMessage, name, MaxHeaderName)
-	}
-	if len(value) > MaxHeaderValue {
-		return fmt.Errorf("%w: header %q has %d bytes, more than the %d allowed", ErrTooLarge, name, len(value), MaxHeaderValue)
+	if name == "" || len(name) > maxHeaderName || strings.IndexFunc(name, notInHeaderName) >= 0 {
+		return fmt.Errorf("%w: header name %.40q: it takes 1 to %d of A-Z a-z 0-9 . _ -", ErrMessage, name, maxHeaderName)
 	}
 	if !utf8.ValidString(value) || strings.IndexFunc(value, isControl) >= 0 {
 		return fmt.Errorf("%w: header %q is not UTF-8 without control characters", ErrMessage, name)

@@ -88,7 +88,7 @@ func (p *program) pubLines(ctx context.Context, to *publisher, pattern beck.Mess
 		decode = p.decodeObject
 		// Each byte of a body takes six at worst, as \u0000, and the key and
 		// the headers stand beside it. The bus checks the body itself.
-		limit = 6*limit + 6*(beck.MaxHeaders*(beck.MaxHeaderName+beck.MaxHeaderValue)+beck.MaxKey)
+		limit = 6*limit + 6*(beck.MaxHeaderBytes+beck.MaxKey)
 	}
 	// A read of standard input can't be called back: when publishing ends
 	// early, it is left alone, and ends with the process.

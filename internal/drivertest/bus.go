@@ -123,7 +123,7 @@ func busBadInput(t *T) {
 		"a header's name":   {beck.Message{Headers: map[string]string{"a b": ""}, Body: []byte{}}, beck.ErrMessage},
 		"a header's value":  {beck.Message{Headers: map[string]string{"a": "\n"}, Body: []byte{}}, beck.ErrMessage},
 		"headers alike":     {beck.Message{Headers: map[string]string{"a": "1", "A": "2"}, Body: []byte{}}, beck.ErrMessage},
-		"a header too long": {beck.Message{Headers: map[string]string{"a": strings.Repeat("v", beck.MaxHeaderValue+1)}, Body: []byte{}}, beck.ErrTooLarge},
+		"a header too long": {beck.Message{Headers: map[string]string{"a": strings.Repeat("v", beck.MaxHeaderBytes)}, Body: []byte{}}, beck.ErrTooLarge},
 	} {
 		_, err := bus.Publish(ctx, orders, ok, c.bad, ok)
 		check("Publish with "+what, err, c.want)
