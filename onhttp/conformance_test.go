@@ -31,30 +31,14 @@ func start(t testing.TB, open func(t testing.TB) *beck.Bus) *remote {
 	return &remote{engine: connect(t, server.url), server: server, open: open}
 }
 
-// skipped are the cases that look at the message which reading begins with: the
-// API can't ask for a message itself yet, only for those behind it, so that the
-// engine makes up for it with an empty one.
-var skipped = func() map[string]string {
-	cases := map[string]string{}
-	for _, name := range []string{
-		"append/contents", "read/trimmed position", "read/newest id", "read/positions", "join/positions",
-		"remove/trim", "remove/recreate topic", "histories/random",
-	} {
-		cases[name] = "the API has no position for a message itself"
-	}
-	return cases
-}()
-
 func TestConformanceOnModel(t *testing.T) {
 	drivertest.Run(t, drivertest.Harness{
-		Skip: skipped,
 		Open: func(t testing.TB) driver.Engine { return start(t, onModel) },
 	})
 }
 
 func TestConformanceOnDisk(t *testing.T) {
 	drivertest.Run(t, drivertest.Harness{
-		Skip: skipped,
 		Open: func(t testing.TB) driver.Engine {
 			dir := t.TempDir()
 			return start(t, func(t testing.TB) *beck.Bus { return onDisk(t, dir) })
@@ -71,7 +55,6 @@ func TestConformanceOnDisk(t *testing.T) {
 
 func TestConformanceOnRedis(t *testing.T) {
 	drivertest.Run(t, drivertest.Harness{
-		Skip: skipped,
 		Open: func(t testing.TB) driver.Engine {
 			redis := redistest.Start(t)
 			open := func(t testing.TB) *beck.Bus { return onRedis(t, redis) }

@@ -44,42 +44,49 @@ func (e *engine) Append(ctx context.Context, topic string, messages []driver.Mes
 	return ids, nil
 }
 
-// Read asks for a page.
-//
-// The API applies the continuity rule itself: from an id, it answers with what
-// is behind that message, and with a gap if the message is not there. The
-// contract of the seam is to begin with the message. It is put back, by its id
-// alone: whoever reads from an id has seen that message.
+// Read asks for a page. The newest id is told by a page only if it is empty; if
+// the message that reading was to begin with isn't there, it is asked for.
 func (e *engine) Read(ctx context.Context, topic string, from driver.Position, max int) (driver.Page, error) {
 	at, err := position(from)
+	switch {
+	case err != nil:
+		return driver.Page{}, err
+	case from.Kind == driver.AtID:
+		at = beck.AtID(from.ID) // the message itself, not what is behind it
+	case from.Kind == driver.AtTime && from.Time.After(time.Now()):
+		at = beck.FromNew // the API refuses a time to come, of which there is nothing
+	}
+	got, err := e.readPage(ctx, topic, at, min(max, beck.MaxFetch))
 	if err != nil {
 		return driver.Page{}, err
 	}
-	if from.Kind == driver.AtTime && from.Time.After(time.Now()) {
-		at = beck.FromNew // the API refuses a time to come, of which there is nothing
+	page := driver.Page{Messages: asDriver(got.Messages), More: got.More}
+	switch {
+	case len(page.Messages) == 0:
+		if got.Next != beck.FromStart {
+			page.Last = string(got.Next)
+		}
+	case from.Kind == driver.AtID && page.Messages[0].ID != from.ID:
+		info, err := e.Topic(ctx, topic)
+		if err != nil && !errors.Is(err, driver.ErrTopicNotFound) {
+			return driver.Page{}, err
+		}
+		page.Last = info.LastID
 	}
-	limit := min(max, beck.MaxFetch)
+	return page, nil
+}
+
+func (e *engine) readPage(ctx context.Context, topic string, from beck.Position, limit int) (*wire.Page, error) {
 	c := call{method: http.MethodGet, path: topicPath(topic) + "/messages", query: url.Values{
-		"from": {string(at)}, "limit": {strconv.Itoa(limit)},
+		"from": {string(from)}, "limit": {strconv.Itoa(limit)},
 	}}
 	body, err := e.call(ctx, c)
 	if err != nil {
-		return driver.Page{}, err
+		return nil, err
 	}
-	got, err := wire.DecodePage(body)
+	page, err := wire.DecodePage(body)
 	if err != nil {
-		return driver.Page{}, e.unreadable(c, err)
-	}
-	page := driver.Page{Messages: asDriver(got.Messages), More: got.More}
-	if from.Kind == driver.AtID && got.Gap == nil {
-		seen := driver.Message{ID: from.ID, Body: []byte{}}
-		page.Messages = append([]driver.Message{seen}, page.Messages...)
-		if len(page.Messages) > max {
-			page.Messages, page.More = page.Messages[:max], true
-		}
-	}
-	if len(page.Messages) == 0 && got.Next != beck.FromStart {
-		page.Last = string(got.Next)
+		return nil, e.unreadable(c, err)
 	}
 	return page, nil
 }
