@@ -50,12 +50,6 @@ type settings struct {
 	memory  uint64 // of a memtable
 }
 
-// Memory for Pebble.
-const (
-	cacheSize    = 64 << 20
-	memTableSize = 32 << 20
-)
-
 func (s *settings) setDefaults() {
 	if s.log == nil {
 		s.log = slog.Default()
@@ -169,29 +163,4 @@ func (e *engine) openStore(set settings, lock *pebble.Lock, mustExist bool) erro
 		return e.problem(*cause)
 	}
 	return nil
-}
-
-func (e *engine) storeOptions(set settings, lock *pebble.Lock, mustExist bool) *pebble.Options {
-	return &pebble.Options{
-		FS:               newLogFS(set.fs, e.stamps.path(storeName), e.fail),
-		Lock:             lock,
-		ErrorIfNotExists: mustExist,
-		// Tables carry checksums throughout from this version on, and the log
-		// tells a torn end from damage in its middle.
-		FormatMajorVersion:          pebble.FormatTableFormatV6,
-		CacheSize:                   cacheSize,
-		MemTableSize:                set.memory,
-		MemTableStopWritesThreshold: 4,
-		Logger:                      &logger{log: set.log, fail: e.fail},
-		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) {
-				set.log.Warn("beck: background work on the store failed", "dir", e.dir, "err", err)
-			},
-			// Whoever reads what is damaged gets an error. By default Pebble
-			// would end the process.
-			DataCorruption: func(info pebble.DataCorruptionInfo) {
-				set.log.Error("beck: the store is damaged", "file", info.Path, "err", info.Details)
-			},
-		},
-	}
 }
