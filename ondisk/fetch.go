@@ -31,7 +31,7 @@ func (e *engine) Fetch(ctx context.Context, name, subscription string, req drive
 	if err := f.readAhead(); err != nil {
 		return driver.Fetched{}, err
 	}
-	if err := e.submit(ctx, &request{size: 128 * len(f.ahead.found), decide: f.decide}); err != nil {
+	if err := e.submit(ctx, &request{size: 128 * len(f.ahead.members), decide: f.decide}); err != nil {
 		return driver.Fetched{}, err
 	}
 	if err := f.readAgain(); err != nil {
@@ -143,27 +143,33 @@ func (f *fetching) giveAgain(tx *transaction, p *pending, now time.Time) {
 // there may be more.
 func (f *fetching) takeNew(tx *transaction, now time.Time) (left bool) {
 	rec := &f.sub.rec
-	for i := range f.ahead.found {
-		m := &f.ahead.found[i]
-		if m.number <= rec.delivered {
-			continue // another Fetch was faster
-		}
-		if m.number != rec.delivered+1 || !f.room() {
-			return true
-		}
-		rec.cursor, rec.delivered = m.id, m.number
-		p := &pending{id: m.id, attempt: 1, size: m.size, owner: f.req.Consumer, due: now.Add(rec.lease)}
-		f.sub.add(p)
-		f.sub.consumer(p.owner, now).held++
-		f.bytes += m.size
-		message := f.ahead.messages[i]
-		message.Attempt = 1
-		f.fetched.Messages = append(f.fetched.Messages, message)
-		tx.setPending(f.sub, p)
-		tx.touchSub(f.sub)
+	members, messages, follows := f.ahead.behind(rec.delivered)
+	if !follows {
+		return true
 	}
-	cursor := rec.cursor
-	f.sub.cursor.Store(&cursor)
+	n := 0
+	for n < len(members) && len(f.fetched.Messages)+n < f.req.Max && f.bytes <= maxPage {
+		f.bytes += int(members[n].size)
+		messages[n].Attempt = 1
+		n++
+	}
+	if n > 0 {
+		rec.cursor, rec.delivered = members[n-1].id, rec.delivered+uint64(n)
+		for _, m := range members[:n] {
+			p := &pending{id: m.id, attempt: 1, size: int(m.size), owner: f.req.Consumer, due: now.Add(rec.lease)}
+			f.sub.add(p)
+			f.sub.consumer(p.owner, now).held++
+			tx.setPending(f.sub, p)
+		}
+		tx.touchSub(f.sub)
+		if f.fetched.Messages == nil {
+			f.fetched.Messages = messages[:n]
+		} else {
+			f.fetched.Messages = append(f.fetched.Messages, messages[:n]...)
+		}
+		cursor := rec.cursor
+		f.sub.cursor.Store(&cursor)
+	}
 	return rec.delivered < f.topic.durable.Load().appended
 }
 

@@ -40,6 +40,13 @@ func appendMessage(b []byte, m *driver.Message, number uint64) []byte {
 
 // decodeMessage reads a stored message. The body stays in b, all else is copied.
 func decodeMessage(b []byte, id streamid.ID) (m driver.Message, number uint64, err error) {
+	number, err = decodeContent(&m, b)
+	m.ID, m.Time = id.String(), id.Time()
+	return m, number, err
+}
+
+// decodeContent reads all of a message but what follows from its id.
+func decodeContent(m *driver.Message, b []byte) (number uint64, err error) {
 	d := decode(b)
 	number = d.number()
 	m.Key = d.string()
@@ -54,8 +61,7 @@ func decodeMessage(b []byte, id streamid.ID) (m driver.Message, number uint64, e
 		}
 	}
 	m.Body = d.rest()
-	m.ID, m.Time = id.String(), id.Time()
-	return m, number, d.finish()
+	return number, d.finish()
 }
 
 // messageNumber reads only the number of a stored message.

@@ -71,12 +71,13 @@ func (id ID) Next() ID {
 }
 
 // String returns the text that sorts.
-func (id ID) String() string {
-	b := make([]byte, 0, 24)
+func (id ID) String() string { return string(id.AppendTo(make([]byte, 0, 24))) }
+
+// AppendTo adds the text that sorts to b.
+func (id ID) AppendTo(b []byte) []byte {
 	b = appendPadded(b, id.Millis, millisDigits)
 	b = append(b, '-')
-	b = appendPadded(b, id.Seq, seqDigits)
-	return string(b)
+	return appendPadded(b, id.Seq, seqDigits)
 }
 
 // Redis returns the text as Redis prints it.

@@ -23,6 +23,9 @@ func TestTexts(t *testing.T) {
 		if got := c.id.String(); got != c.sorting {
 			t.Errorf("String of %v = %q, want %q", c.id, got, c.sorting)
 		}
+		if got := string(c.id.AppendTo([]byte("before "))); got != "before "+c.sorting {
+			t.Errorf("AppendTo of %v = %q", c.id, got)
+		}
 		if got := c.id.Redis(); got != c.r {
 			t.Errorf("Redis of %v = %q, want %q", c.id, got, c.r)
 		}
