@@ -66,8 +66,7 @@ func (b *Bus) Trim(ctx context.Context, topic string, before Position) (removed 
 
 // DeleteTopic removes a topic with all its messages and subscriptions, or
 // returns ErrTopicNotFound. Whoever consumes one of the subscriptions gets
-// ErrSubscriptionNotFound; whoever follows the topic gets a [Gap] with the next
-// message, if there is one.
+// ErrSubscriptionNotFound; whoever follows the topic gets a [Gap].
 func (b *Bus) DeleteTopic(ctx context.Context, topic string) error {
 	return b.do("delete", at{topic}, func() error {
 		defer b.forgetPages(topic)

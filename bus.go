@@ -38,9 +38,18 @@ type Bus struct {
 	close, abort context.CancelFunc
 
 	mu      sync.Mutex
-	closed  bool
-	running sync.WaitGroup // calls and goroutines that use the engine
+	state   state
+	running int           // calls and goroutines that use the engine
+	drained chan struct{} // closed once closing has come to running == 0
 }
+
+type state int
+
+const (
+	working state = iota
+	closing       // nothing new that goes on by itself
+	closed        // nothing at all
+)
 
 // New returns a Bus on an engine; it is for the engines of this module.
 func New(engine driver.Engine, o *Options) (*Bus, error) {
@@ -62,6 +71,7 @@ func New(engine driver.Engine, o *Options) (*Bus, error) {
 	}
 	b.ctx, b.close = context.WithCancel(context.Background())
 	b.hard, b.abort = context.WithCancel(context.Background())
+	b.drained = make(chan struct{})
 	b.readers.byTopic = map[string]*reader{}
 	return b, nil
 }
@@ -78,39 +88,39 @@ func (b *Bus) Ping(ctx context.Context) error {
 }
 
 // Close ends everything that runs on the bus: follows end, subscriptions take no
-// more deliveries, their handlers may finish until ctx ends, and what they
-// settled is stored. Handlers that still run then have their context cancelled,
-// and their messages are delivered again later. Only the first Close does
-// anything; after it, every call returns ErrClosed.
+// more deliveries, their handlers may finish until ctx ends, and may publish
+// while they do, and what they settled is stored. Handlers that still run then
+// have their context cancelled, and their messages are delivered again later.
+// Only the first Close does anything; after it, every call returns ErrClosed. A
+// handler must not call it, since it would wait for itself.
 func (b *Bus) Close(ctx context.Context) error {
 	b.mu.Lock()
-	if b.closed {
+	if b.state != working {
 		b.mu.Unlock()
 		return nil
 	}
-	b.closed = true
+	b.state = closing
+	b.checkDrained()
 	b.mu.Unlock()
 
 	b.close()
-	done := make(chan struct{})
-	go func() {
-		b.running.Wait()
-		close(done)
-	}()
 	var late error
 	select {
-	case <-done:
+	case <-b.drained:
 	case <-ctx.Done():
 		late = fmt.Errorf("handlers were still running: %w", context.Cause(ctx))
 		b.abort()
 		select {
-		case <-done:
+		case <-b.drained:
 		case <-time.After(abortGrace):
 			// A handler that ignores its context can't be waited for. The
 			// engine is closed under it: what it settles then is refused.
 		}
 	}
 	b.abort()
+	b.mu.Lock()
+	b.state = closed
+	b.mu.Unlock()
 	// The engine may need a moment to end, even if ctx has none left.
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), engineGrace)
 	defer cancel()
@@ -128,15 +138,34 @@ const (
 	engineGrace = 10 * time.Second
 )
 
-// begin counts a user of the engine; end must be called when it is done.
-func (b *Bus) begin() (end func(), err error) {
+// begin counts a call that uses the engine; end must be called when it is done.
+func (b *Bus) begin() (end func(), err error) { return b.beginUnless(closed) }
+
+// beginLasting is begin for what goes on until the bus ends.
+func (b *Bus) beginLasting() (end func(), err error) { return b.beginUnless(closing) }
+
+func (b *Bus) beginUnless(s state) (end func(), err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed {
+	if b.state >= s {
 		return nil, ErrClosed
 	}
-	b.running.Add(1)
-	return b.running.Done, nil
+	b.running++
+	return b.end, nil
+}
+
+func (b *Bus) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.running--
+	b.checkDrained()
+}
+
+func (b *Bus) checkDrained() {
+	if b.state == closing && b.running == 0 {
+		b.state = closed
+		close(b.drained)
+	}
 }
 
 // at names what a call concerns: nothing, a topic, or a topic and a subscription.
@@ -145,14 +174,24 @@ type at []string
 // do runs one call on the engine and says what failed.
 func (b *Bus) do(op string, where at, call func() error) error {
 	end, err := b.begin()
+	return wrap(op, where, where.run(end, err, call))
+}
+
+// doLasting is do for a call that goes on until the bus ends.
+func (b *Bus) doLasting(op string, where at, call func() error) error {
+	end, err := b.beginLasting()
+	return wrap(op, where, where.run(end, err, call))
+}
+
+func (a at) run(end func(), err error, call func() error) error {
 	if err == nil {
 		defer end()
-		err = where.check()
+		err = a.check()
 	}
 	if err == nil {
 		err = call()
 	}
-	return wrap(op, where, err)
+	return err
 }
 
 func (a at) check() error {

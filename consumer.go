@@ -2,9 +2,7 @@ package beck
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -22,6 +20,7 @@ type consumer struct {
 	topic, name string
 	handle      Handler
 	options     SubscribeOptions
+	named       bool // by the user: it may have run before
 	log         *slog.Logger
 	window      window
 
@@ -31,6 +30,7 @@ type consumer struct {
 	workers  int           // running
 	handled  int           // since the last fetch
 	lease    time.Duration // as last told by the engine
+	average  int           // bytes of a message, about
 	outcomes []outcome     // decided, not yet sent
 	sending  int           // the number of the call that settles now; 0 if none
 	stopping bool
@@ -45,10 +45,12 @@ type consumer struct {
 // it.
 type delivery struct {
 	message *Message
-	leased  time.Time               // when the lease began
+	leased  time.Time               // when the lease began, or was renewed
+	since   time.Time               // when the lease began
 	cancel  context.CancelCauseFunc // ends the running handler's context
 	decided driver.Action           // what is to be done with it; 0 until that is known
 	lost    bool                    // another consumer may have it
+	unseen  bool                    // no handler has seen it, whatever its attempt number
 
 	sent  int       // the number of the call that settles it
 	again *delivery // the same message, delivered again during that call
@@ -66,7 +68,7 @@ func newConsumer(b *Bus, topic, name string, handle Handler, o SubscribeOptions)
 		log:      b.log.With("topic", topic, "subscription", name, "consumer", o.Consumer),
 		window:   newWindow(o),
 		held:     map[string]*delivery{},
-		schedule: schedule{byKey: map[string][]*delivery{}},
+		schedule: newSchedule(o.Concurrency),
 		lease:    driver.DefaultLease,
 		leased:   make(chan struct{}, 1),
 		freed:    make(chan struct{}, 1),
@@ -79,6 +81,8 @@ const (
 	// fetchGrace is how long a fetch that runs may go on after the end, so that
 	// what it was leased can be released.
 	fetchGrace = 2 * time.Second
+	// fetchBytes is about how many bytes a fetch asks for at the most.
+	fetchBytes = 16 << 20
 	// flushGrace is how long settlements may take after the last handler.
 	flushGrace = 5 * time.Second
 	// flushAborted is the same when Close has given up waiting.
@@ -168,16 +172,17 @@ func (c *consumer) fetchLoop(stop, handlers context.Context) error {
 	what := "consuming " + c.topic + " as " + c.name
 	// Under a name of its own, a consumer may hold what it was leased before a
 	// crash.
-	recovering := true
+	recovering, failed := c.named, false
 	for {
 		room := c.awaitRoom(stop)
 		if room == 0 {
 			return nil
 		}
-		req := driver.FetchRequest{Consumer: c.options.Consumer, Max: min(room, MaxFetch)}
+		req := driver.FetchRequest{Consumer: c.options.Consumer, Max: room, Recover: recovering}
 		if recovering {
-			req.Recover, req.Max = true, c.holding()+room
+			req.Max += c.holding() // which come again
 		}
+		asked := time.Now()
 		got, err := c.bus.engine.Fetch(asking, c.topic, c.name, req)
 		switch {
 		case err != nil && stop.Err() != nil:
@@ -185,16 +190,20 @@ func (c *consumer) fetchLoop(stop, handlers context.Context) error {
 		case err != nil && !transient(err):
 			return err
 		case err != nil:
-			recovering = true
+			recovering, failed = true, true
 			if trouble.wait(stop, c.log, what, err) != nil {
 				return nil
 			}
 			continue
 		}
-		recovering = false
 		trouble.over(c.log, what)
-		c.add(got, handlers)
-		if got.More || req.Recover {
+		// What was leased by a fetch whose answer was lost, no handler has seen.
+		c.add(got, asked, recovering && failed, handlers)
+		if recovering {
+			recovering, failed = !failed && onlyRecovered(got, req.Max), false
+			continue
+		}
+		if got.More {
 			continue
 		}
 		select {
@@ -206,30 +215,40 @@ func (c *consumer) fetchLoop(stop, handlers context.Context) error {
 	}
 }
 
-// awaitRoom waits until at least half of the window is free, so that fetches are
-// worth their while, and returns how much; 0 at the end.
+// onlyRecovered reports whether there may be more that the consumer holds: there
+// was room for nothing else.
+func onlyRecovered(got driver.Fetched, asked int) bool {
+	n := len(got.Messages)
+	return n > 0 && n >= asked && got.Messages[n-1].Attempt > 1
+}
+
+// awaitRoom waits until a fetch is worth its while, and returns how much is to be
+// fetched; 0 at the end. That is when half of the window is free, or a handler
+// could run and there is nothing to handle.
 func (c *consumer) awaitRoom(stop context.Context) int {
-	for {
-		if stop.Err() != nil {
-			return 0
-		}
-		c.mu.Lock()
-		held, handled := len(c.held), c.handled
-		c.mu.Unlock()
-		if size := c.window.size; held <= size/2 {
-			size = c.window.adapt(handled, time.Now())
-			c.mu.Lock()
-			c.handled = 0
-			c.mu.Unlock()
-			if room := size - held; room > 0 {
-				return room
-			}
+	for stop.Err() == nil {
+		if room := c.room(time.Now()); room > 0 {
+			return room
 		}
 		select {
 		case <-c.freed:
 		case <-stop.Done():
 		}
 	}
+	return 0
+}
+
+func (c *consumer) room(now time.Time) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held := len(c.held)
+	idle := c.workers < c.options.Concurrency && c.schedule.len() == 0
+	if held > c.window.size/2 && !(idle && held < c.window.size) {
+		return 0
+	}
+	size := c.window.adapt(c.handled, now)
+	c.handled = 0
+	return min(size-held, MaxFetch, max(1, fetchBytes/max(1, c.average)))
 }
 
 func (c *consumer) holding() int {
@@ -238,26 +257,33 @@ func (c *consumer) holding() int {
 	return len(c.held)
 }
 
-// add takes in what was fetched and sees that workers handle it.
-func (c *consumer) add(got driver.Fetched, handlers context.Context) {
+// add takes in what was fetched and sees that workers handle it. asked is when
+// the leases began at the earliest.
+func (c *consumer) add(got driver.Fetched, asked time.Time, unseen bool, handlers context.Context) {
 	c.bus.stats.delivered.Add(uint64(len(got.Messages)))
-	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if got.Lease > 0 && got.Lease != c.lease {
 		c.lease = got.Lease
 		signal(c.leased)
 	}
-	deliveries := make([]delivery, len(got.Messages))
-	for i, m := range shared(c.topic, got.Messages) {
-		d := &deliveries[i]
-		*d = delivery{message: m, leased: now}
+	bytes := 0
+	for i := range got.Messages {
+		// A copy of its own, so that a message that takes long doesn't keep all
+		// others in memory.
+		m := Message(got.Messages[i])
+		m.Topic = c.topic
+		bytes += messageOverhead + len(m.Body)
+		d := &delivery{message: &m, leased: asked, since: asked, unseen: unseen}
 		if known := c.held[m.ID]; known != nil {
 			c.addAgain(known, d)
 			continue
 		}
 		c.held[m.ID] = d
 		c.schedule.add(d)
+	}
+	if n := len(got.Messages); n > 0 {
+		c.average = bytes / n
 	}
 	c.employ(handlers)
 }
@@ -275,106 +301,11 @@ func (c *consumer) addAgain(known, again *delivery) {
 	}
 }
 
-// employ starts as many workers as there is work for.
-func (c *consumer) employ(handlers context.Context) {
-	for range min(c.options.Concurrency-c.workers, c.schedule.len()) {
-		c.workers++
-		go c.work(handlers)
-	}
-}
-
-// work handles messages while there are any.
-func (c *consumer) work(handlers context.Context) {
-	ctx, cancel := context.WithCancelCause(handlers)
-	defer func() { cancel(context.Canceled) }()
-	for d := c.take(cancel); d != nil; {
-		settlement := c.process(ctx, d.message)
-		if ctx.Err() != nil && handlers.Err() == nil {
-			ctx, cancel = context.WithCancelCause(handlers)
-		}
-		d = c.finish(d, settlement, cancel)
-	}
-}
-
-// take returns the next delivery to handle, or nil if the worker must end.
-func (c *consumer) take(cancel context.CancelCauseFunc) *delivery {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.takeLocked(cancel)
-}
-
-func (c *consumer) takeLocked(cancel context.CancelCauseFunc) *delivery {
-	for !c.stopping {
-		d := c.schedule.take()
-		if d == nil {
-			break
-		}
-		if d.lost {
-			c.schedule.finish(d)
-			continue
-		}
-		d.cancel = cancel
-		return d
-	}
-	if c.workers--; c.workers == 0 && c.stopping {
-		close(c.idle)
-	}
-	return nil
-}
-
-// finish records the outcome of one delivery and takes the next.
-func (c *consumer) finish(d *delivery, s driver.Settlement, cancel context.CancelCauseFunc) *delivery {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	d.cancel = nil
-	c.handled++
-	c.schedule.finish(d)
-	// Work that was done is acknowledged even if the lease was lost meanwhile.
-	if !d.lost || s.Do == driver.Acknowledge {
-		c.decide(d, s)
-	}
-	return c.takeLocked(cancel)
-}
-
-// decide hands an outcome to the settler.
-func (c *consumer) decide(d *delivery, s driver.Settlement) {
-	d.decided = s.Do
-	c.outcomes = append(c.outcomes, outcome{s, d})
-	if len(c.outcomes) == 1 {
-		signal(c.decided)
-	}
-}
-
-// process runs the handler on a message, unless it had its attempts.
-func (c *consumer) process(ctx context.Context, m *Message) driver.Settlement {
-	if most := c.options.MaxAttempts; most > 0 && m.Attempt > most {
-		return driver.Settlement{ID: m.ID, Do: driver.DeadLetter,
-			Reason: fmt.Sprintf("delivered %d times; the last consumer ended without an outcome", m.Attempt-1)}
-	}
-	c.bus.stats.handling.Add(1)
-	defer c.bus.stats.handling.Add(-1)
-	result := c.call(ctx, m)
-	if result != nil {
-		c.log.Debug("beck: handler failed", "id", m.ID, "attempt", m.Attempt, "error", result)
-	}
-	return c.verdict(m, result)
-}
-
-func (c *consumer) call(ctx context.Context, m *Message) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("handler panicked: %v", p)
-			c.log.Error("beck: handler panicked", "id", m.ID, "attempt", m.Attempt, "panic", p, "stack", string(debug.Stack()))
-		}
-	}()
-	return c.handle(ctx, m)
-}
-
 // drain releases what no handler has begun, and waits for those that have.
 func (c *consumer) drain() {
 	c.mu.Lock()
 	c.stopping = true
-	for _, d := range c.schedule.drain() {
+	for _, d := range c.schedule.giveBack(0) {
 		if !d.lost {
 			c.decide(d, driver.Settlement{ID: d.message.ID, Do: driver.Release})
 		}

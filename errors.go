@@ -137,13 +137,16 @@ func isDead(err error) bool {
 	return errors.As(err, &d)
 }
 
-func asRetryAfter(err error, target **retryAfter) bool { return errors.As(err, target) }
-
 // maxReason bounds what is stored of a handler's error.
 const maxReason = 1000
 
-func reason(err error) string {
-	s := strings.ToValidUTF8(err.Error(), "\uFFFD")
+func reason(err error) (s string) {
+	defer func() {
+		if p := recover(); p != nil {
+			s = fmt.Sprintf("%T, whose Error panicked", err)
+		}
+	}()
+	s = strings.ToValidUTF8(err.Error(), "\uFFFD")
 	if len(s) > maxReason {
 		s = strings.ToValidUTF8(s[:maxReason], "") + "…"
 	}

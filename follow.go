@@ -12,7 +12,8 @@ import (
 // those to come, each once, in order, until ctx ends or the loop is left. A
 // [*Gap] is yielded as an error before messages of which some before them may be
 // missing; the loop may go on. After any other error it ends; it ends with that
-// of ctx, too. A lost connection is no error: following goes on where it was.
+// of ctx, too. Once it has begun, a lost connection is no error: following goes
+// on where it was.
 func (b *Bus) Follow(ctx context.Context, topic string, from Position) iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
 		for page, err := range b.FollowPages(ctx, topic, from) {

@@ -193,8 +193,10 @@ func Renew(id string) Settlement {
 }
 
 // Settle settles deliveries that a consumer holds, at most MaxFetch in a call,
-// as one round trip, durable once it returns. Those that it does not hold are
-// named by a [*NotHeldError]; all others of the call are settled nevertheless.
+// durable once it returns. Those that it does not hold are named by a
+// [*NotHeldError]; all others of the call are settled nevertheless. With any
+// other error beside or instead, some may be settled; settling again does no
+// harm.
 func (b *Bus) Settle(ctx context.Context, topic, subscription, consumer string, settlements ...Settlement) error {
 	return b.do("settle", at{topic, subscription}, func() error {
 		if err := CheckName(consumer); err != nil {
@@ -203,51 +205,37 @@ func (b *Bus) Settle(ctx context.Context, topic, subscription, consumer string, 
 		if len(settlements) > MaxFetch {
 			return fmt.Errorf("%w: %d settlements, more than the %d allowed at once", ErrTooLarge, len(settlements), MaxFetch)
 		}
-		notHeld, err := b.settleExactly(ctx, topic, subscription, consumer, settlements)
-		if err != nil {
-			return err
+		list := make([]driver.Settlement, len(settlements))
+		for i, s := range settlements {
+			if list[i] = s.s; s.s.Do == 0 || s.s.ID == "" {
+				return fmt.Errorf("%w: settlement %d of %d is empty", ErrOption, i+1, len(settlements))
+			}
 		}
+		notHeld, err := b.settle(ctx, topic, subscription, consumer, list)
 		if len(notHeld) > 0 {
-			return &NotHeldError{Consumer: consumer, IDs: notHeld}
+			err = errors.Join(&NotHeldError{Consumer: consumer, IDs: notHeld}, err)
 		}
-		return nil
+		return err
 	})
 }
 
-// settleExactly settles in portions that are small enough for every engine to
-// name what was not held, side by side, so that they share a round trip.
-func (b *Bus) settleExactly(ctx context.Context, topic, subscription, consumer string, settlements []Settlement) ([]string, error) {
-	portions := slices.Collect(slices.Chunk(settlements, driver.ExactSettlements))
+// settle settles in portions that are small enough for every engine to name what
+// was not held, side by side, so that they share a round trip.
+func (b *Bus) settle(ctx context.Context, topic, subscription, consumer string, list []driver.Settlement) ([]string, error) {
+	portions := slices.Collect(slices.Chunk(list, driver.ExactSettlements))
 	notHeld := make([][]string, len(portions))
 	errs := make([]error, len(portions))
 	var all sync.WaitGroup
 	for i, portion := range portions {
-		settle := func() {
-			notHeld[i], errs[i] = b.settle(ctx, topic, subscription, consumer, portion)
-		}
-		if i == len(portions)-1 {
-			settle()
-		} else {
-			all.Go(settle)
-		}
+		all.Go(func() {
+			notHeld[i], errs[i] = b.engine.Settle(ctx, topic, subscription, consumer, portion)
+			if errs[i] == nil {
+				b.stats.count(portion, notHeld[i])
+			}
+		})
 	}
 	all.Wait()
 	return slices.Concat(notHeld...), errors.Join(errs...)
-}
-
-func (b *Bus) settle(ctx context.Context, topic, subscription, consumer string, settlements []Settlement) ([]string, error) {
-	list := make([]driver.Settlement, len(settlements))
-	for i, s := range settlements {
-		if s.s.Do == 0 || s.s.ID == "" {
-			return nil, fmt.Errorf("%w: settlement %d is empty", ErrOption, i+1)
-		}
-		list[i] = s.s
-	}
-	notHeld, err := b.engine.Settle(ctx, topic, subscription, consumer, list)
-	if err == nil {
-		b.stats.count(list, len(notHeld))
-	}
-	return notHeld, err
 }
 
 // Leave forgets a consumer that holds nothing, so that it is not shown any more.
@@ -266,19 +254,16 @@ func (b *Bus) Leave(ctx context.Context, topic, subscription, consumer string) e
 }
 
 // Watch asks for hints that a topic or one of its subscriptions may have
-// changed: the channel has room for one. stop must be called. It is for serving
-// others; Follow and Subscribe wait by themselves.
+// changed: the channel has room for one. stop must be called; Close waits for
+// it. It is for serving others; Follow and Subscribe wait by themselves.
 func (b *Bus) Watch(topic string) (hints <-chan struct{}, stop func(), err error) {
-	end, err := b.begin()
-	if err == nil {
-		err = at{topic}.check()
-		if err != nil {
-			end()
-		}
+	if err := CheckName(topic); err != nil {
+		return nil, nil, wrap("watch", at{topic}, err)
 	}
+	end, err := b.beginLasting()
 	if err != nil {
 		return nil, nil, wrap("watch", at{topic}, err)
 	}
 	hints, unwatch := b.engine.Watch(topic)
-	return hints, func() { unwatch(); end() }, nil
+	return hints, sync.OnceFunc(func() { unwatch(); end() }), nil
 }

@@ -38,6 +38,7 @@ type reader struct {
 	kept    map[Position]*Page
 	order   []Position // of kept, the oldest first
 	bytes   int        // of kept
+	removed int        // how often messages were removed: what was read before is not kept
 	size    int        // messages that make a full page
 	hint    chan struct{}
 	// idle is the end of the topic at the last read, and idleHint the hint that
@@ -63,7 +64,7 @@ func (b *Bus) reader(topic string) (*reader, error) {
 		r.followers++
 		return r, nil
 	}
-	end, err := b.begin()
+	end, err := b.beginLasting()
 	if err != nil {
 		return nil, err
 	}
@@ -135,12 +136,16 @@ func (r *reader) next(ctx context.Context, from Position) (*Page, error) {
 
 	select {
 	case <-f.landed:
-		if f.err == nil {
-			r.mu.Lock()
-			r.readAhead(f.page)
-			r.mu.Unlock()
+		if f.err != nil {
+			if r.ctx.Err() != nil {
+				return nil, ErrClosed
+			}
+			return nil, f.err
 		}
-		return f.page, f.err
+		r.mu.Lock()
+		r.readAhead(f.page)
+		r.mu.Unlock()
+		return f.page, nil
 	case <-r.ctx.Done():
 		return nil, ErrClosed
 	case <-ctx.Done():
@@ -176,11 +181,12 @@ func (r *reader) flight(from Position) *flight {
 		return f
 	}
 	r.flights[from] = f
+	removed := r.removed
 	r.done.Go(func() {
 		defer cancel()
 		f.page, f.err = r.await(ctx, from)
 		r.mu.Lock()
-		if f.err == nil {
+		if f.err == nil && r.removed == removed {
 			r.keep(from, f.page)
 		}
 		if r.flights[from] == f {
@@ -291,6 +297,7 @@ func (r *reader) keep(from Position, page *Page) {
 func (r *reader) forget() {
 	clear(r.kept)
 	r.order, r.bytes = nil, 0
+	r.removed++
 }
 
 // forgetPages drops the pages kept of a topic of which messages were removed.

@@ -1,6 +1,9 @@
 package beck
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // schedule is the order in which deliveries are handled: as they came, but one
 // with a key only when no other with that key is being handled or comes before
@@ -9,17 +12,34 @@ type schedule struct {
 	ready []*delivery
 	head  int // of ready; what is before it has been taken
 	// byKey has an entry for every key with a delivery that is ready or being
-	// handled, and in it those that wait for their turn.
+	// handled, and in it those that wait for their turn. It is nil where only
+	// one is handled at a time, so that the order is kept anyway.
 	byKey map[string][]*delivery
 }
 
+func newSchedule(concurrency int) schedule {
+	if concurrency == 1 {
+		return schedule{}
+	}
+	return schedule{byKey: map[string][]*delivery{}}
+}
+
 func (s *schedule) add(d *delivery) {
-	if key := d.message.Key; key != "" {
+	if key := d.message.Key; key != "" && s.byKey != nil {
 		if waiting, busy := s.byKey[key]; busy {
 			s.byKey[key] = append(waiting, d)
 			return
 		}
 		s.byKey[key] = nil
+	}
+	s.push(d)
+}
+
+func (s *schedule) push(d *delivery) {
+	if s.head > 16 && s.head > len(s.ready)/2 {
+		n := copy(s.ready, s.ready[s.head:])
+		clear(s.ready[n:])
+		s.ready, s.head = s.ready[:n], 0
 	}
 	s.ready = append(s.ready, d)
 }
@@ -42,27 +62,42 @@ func (s *schedule) take() *delivery {
 // finish makes the next delivery with the same key ready.
 func (s *schedule) finish(d *delivery) {
 	key := d.message.Key
-	if key == "" {
-		return
-	}
-	waiting := s.byKey[key]
-	if len(waiting) == 0 {
+	waiting, busy := s.byKey[key]
+	switch {
+	case !busy:
+	case len(waiting) == 0:
 		delete(s.byKey, key)
-		return
+	default:
+		s.byKey[key] = waiting[1:]
+		s.push(waiting[0])
 	}
-	s.byKey[key] = waiting[1:]
-	s.ready = append(s.ready, waiting[0])
 }
 
-// drain takes everything that waits.
-func (s *schedule) drain() []*delivery {
-	all := append([]*delivery(nil), s.ready[s.head:]...)
-	for _, waiting := range s.byKey {
-		all = append(all, waiting...)
+// oldest is the next delivery to be taken, or nil.
+func (s *schedule) oldest() *delivery {
+	if s.len() == 0 {
+		return nil
 	}
-	s.ready, s.head = nil, 0
-	clear(s.byKey)
-	return all
+	return s.ready[s.head]
+}
+
+// giveBack takes out all but the first few deliveries.
+func (s *schedule) giveBack(keep int) []*delivery {
+	from := min(s.head+keep, len(s.ready))
+	back := slices.Clone(s.ready[from:])
+	clear(s.ready[from:])
+	s.ready = s.ready[:from]
+	for _, d := range back {
+		if waiting, busy := s.byKey[d.message.Key]; busy {
+			back = append(back, waiting...)
+			delete(s.byKey, d.message.Key)
+		}
+	}
+	for key, waiting := range s.byKey {
+		back = append(back, waiting...)
+		s.byKey[key] = nil
+	}
+	return back
 }
 
 // window is how many messages a consumer holds: what it handles within about
@@ -82,9 +117,15 @@ func newWindow(o SubscribeOptions) window {
 	if o.Prefetch > 0 {
 		return window{size: o.Prefetch, least: o.Prefetch, most: o.Prefetch}
 	}
-	least := 2 * o.Concurrency
+	least := o.Concurrency
 	return window{size: least, least: least, most: max(least, mostWindow)}
 }
+
+// shrink sets the size back, when what is held takes too long.
+func (w *window) shrink() { w.size = w.least }
+
+// fixed reports whether the size was asked for by the user.
+func (w *window) fixed() bool { return w.least == w.most }
 
 // adapt sets the size for the next fetch, given how many messages were handled
 // since the last one.
@@ -94,7 +135,7 @@ func (w *window) adapt(handled int, now time.Time) int {
 	switch {
 	case handled == 0:
 	case took < windowTime:
-		if handled >= w.size/2 {
+		if handled >= (w.size+1)/2 {
 			w.size = min(w.size*2, w.most)
 		}
 	case took > 2*windowTime && handled >= w.least/2:

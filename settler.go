@@ -3,7 +3,6 @@ package beck
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/beckmq/beck/internal/driver"
 )
@@ -62,11 +61,11 @@ func (c *consumer) send(ctx context.Context, batch []outcome, handlers context.C
 		notHeld, err := c.bus.engine.Settle(ctx, c.topic, c.name, c.options.Consumer, settlements)
 		switch {
 		case err == nil:
-			if len(notHeld) > 0 && trouble.attempt == 0 {
+			if len(notHeld) > 0 && call == 1 {
 				c.log.Debug("beck: settled too late", "messages", len(notHeld), "first", notHeld[0])
 			}
 			trouble.over(c.log, what)
-			c.bus.stats.count(settlements, len(notHeld))
+			c.bus.stats.count(settlements, notHeld)
 			c.settled(batch, handlers)
 			return true
 		case transient(err):
@@ -134,78 +133,5 @@ func (c *consumer) settled(batch []outcome, handlers context.Context) {
 		c.employ(handlers)
 	}
 	c.mu.Unlock()
-	signal(c.freed)
-}
-
-// renewLoop renews leases when a third of their time has passed, so that two
-// attempts can fail.
-func (c *consumer) renewLoop(ctx context.Context) {
-	for {
-		c.mu.Lock()
-		lease := c.lease
-		c.mu.Unlock()
-		select {
-		case <-time.After(lease / 3):
-		case <-c.leased:
-			continue
-		case <-ctx.Done():
-			return
-		}
-		due := c.due(time.Now().Add(-lease / 4))
-		for len(due) > 0 {
-			n := min(len(due), settleBatch)
-			c.renew(ctx, due[:n], lease)
-			due = due[n:]
-		}
-	}
-}
-
-// due returns renewals for the leases that began before a time.
-func (c *consumer) due(before time.Time) []driver.Settlement {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var due []driver.Settlement
-	for id, d := range c.held {
-		if d.decided == 0 && !d.lost && d.leased.Before(before) {
-			due = append(due, driver.Settlement{ID: id, Do: driver.Renew})
-		}
-	}
-	return due
-}
-
-func (c *consumer) renew(ctx context.Context, due []driver.Settlement, lease time.Duration) {
-	asked := time.Now()
-	bounded, cancel := context.WithTimeout(ctx, max(lease/3, time.Second))
-	defer cancel()
-	notHeld, err := c.bus.engine.Settle(bounded, c.topic, c.name, c.options.Consumer, due)
-	if err != nil {
-		c.log.Debug("beck: renewing leases", "error", err)
-	}
-	gone := make(map[string]bool, len(notHeld))
-	for _, id := range notHeld {
-		gone[id] = true
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i := range due {
-		d := c.held[due[i].ID]
-		switch {
-		case d == nil || d.decided != 0 || d.lost:
-		case err == nil && !gone[due[i].ID]:
-			d.leased = asked
-		case err == nil || time.Since(d.leased) >= lease:
-			c.lose(d)
-		}
-	}
-}
-
-// lose gives up a delivery that another consumer may have.
-func (c *consumer) lose(d *delivery) {
-	c.log.Warn("beck: lease lost; another consumer may handle this message as well", "id", d.message.ID, "attempt", d.message.Attempt)
-	d.lost = true
-	if d.cancel != nil {
-		d.cancel(ErrNotHeld)
-	}
-	delete(c.held, d.message.ID)
 	signal(c.freed)
 }

@@ -1,6 +1,7 @@
 package beck
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/beckmq/beck/internal/driver"
@@ -38,12 +39,14 @@ func (b *Bus) Stats() Stats {
 	}
 }
 
-// count adds settlements, of which some were not held; those are taken off the
-// most usual kind.
-func (c *counters) count(settlements []driver.Settlement, notHeld int) {
+// count adds settlements, but for those that were not held.
+func (c *counters) count(settlements []driver.Settlement, notHeld []string) {
 	var acknowledged, retried, dead uint64
-	for _, s := range settlements {
-		switch s.Do {
+	for i := range settlements {
+		if len(notHeld) > 0 && slices.Contains(notHeld, settlements[i].ID) {
+			continue
+		}
+		switch settlements[i].Do {
 		case driver.Acknowledge:
 			acknowledged++
 		case driver.Retry:
@@ -52,7 +55,7 @@ func (c *counters) count(settlements []driver.Settlement, notHeld int) {
 			dead++
 		}
 	}
-	c.acknowledged.Add(acknowledged - min(acknowledged, uint64(notHeld)))
+	c.acknowledged.Add(acknowledged)
 	c.retried.Add(retried)
 	c.deadLettered.Add(dead)
 }

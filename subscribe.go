@@ -7,8 +7,6 @@ import (
 	"os"
 	"strings"
 	"time"
-
-	"github.com/beckmq/beck/internal/driver"
 )
 
 // SubscribeOptions say how a subscription is consumed. The zero value works.
@@ -17,12 +15,15 @@ type SubscribeOptions struct {
 	// is. Defaults to FromStart.
 	From Position
 
-	// Concurrency is how many handlers may run at a time. With more than one,
-	// only messages with the same key are handled in order. Defaults to 1.
+	// Concurrency is how many handlers may run at a time. With one, messages are
+	// handled in the order in which they are delivered; with more, only those
+	// with the same key are. A slow key holds up the others once the consumer
+	// holds nothing but messages of that key. Defaults to 1.
 	Concurrency int
 
-	// MaxAttempts is how many times a message is handled before it becomes a
-	// dead letter. Defaults to 0: there is no limit.
+	// MaxAttempts is how many times a message is delivered to be handled before
+	// it becomes a dead letter. A consumer that dies uses up an attempt, one that
+	// is stopped does not. Defaults to 0: there is no limit.
 	MaxAttempts int
 
 	// Backoff is the delay before a message is retried, given the attempt that
@@ -37,7 +38,8 @@ type SubscribeOptions struct {
 
 	// Prefetch is how many messages the consumer may hold, those being handled
 	// included. Defaults to what it handles within about a quarter of a second,
-	// so that slow handlers leave work to other consumers.
+	// so that slow handlers leave work to other consumers; what it can't handle
+	// soon, it gives back.
 	Prefetch int
 
 	// Consumer names this reader among those of the subscription; no two may
@@ -60,11 +62,12 @@ const (
 // Subscribe handles the messages of a durable subscription until ctx ends, and
 // then returns nil once running handlers are done; or until the bus is closed,
 // and then returns ErrClosed. The subscription is made if it doesn't exist. All
-// who subscribe under the same name share its messages. A lost connection is no
-// error: consuming goes on by itself. It returns an error for options that make
-// no sense, and when the subscription is deleted.
+// who subscribe under the same name share its messages. Once it has begun, a lost
+// connection is no error: consuming goes on by itself. It returns an error if it
+// can't begin, and when the subscription is deleted. It waits for handlers to
+// return, also for those that ignore that their context has ended.
 func (b *Bus) Subscribe(ctx context.Context, topic, name string, handle Handler, o *SubscribeOptions) error {
-	return b.do("subscribe", at{topic, name}, func() error {
+	return b.doLasting("subscribe", at{topic, name}, func() error {
 		options, err := o.filled()
 		if err != nil {
 			return err
@@ -75,8 +78,14 @@ func (b *Bus) Subscribe(ctx context.Context, topic, name string, handle Handler,
 		if _, err := b.Join(ctx, topic, name, &JoinOptions{From: options.From, Lease: options.Lease}); err != nil {
 			return cause(err)
 		}
-		return newConsumer(b, topic, name, handle, options).run(ctx)
+		c := newConsumer(b, topic, name, handle, options)
+		c.named = o != nil && o.Consumer != ""
+		return c.run(ctx)
 	})
+}
+
+func defaultBackoff(attempt int) time.Duration {
+	return jittered(backoff(attempt-1, firstBackoff, lastBackoff))
 }
 
 // cause takes off an *Error, so that the caller can put on its own.
@@ -116,9 +125,7 @@ func (o *SubscribeOptions) filled() (SubscribeOptions, error) {
 		return f, fmt.Errorf("%w: Prefetch is %d, less than Concurrency %d: handlers would have nothing to do", ErrOption, f.Prefetch, f.Concurrency)
 	}
 	if f.Backoff == nil {
-		f.Backoff = func(attempt int) time.Duration {
-			return jittered(backoff(attempt-1, firstBackoff, lastBackoff))
-		}
+		f.Backoff = defaultBackoff
 	}
 	if f.Grace == 0 {
 		f.Grace = defaultGrace
@@ -152,24 +159,4 @@ func consumerName() string {
 		host = "host"
 	}
 	return fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()[:6])
-}
-
-// verdict is what a handler's result means for the message.
-func (c *consumer) verdict(m *Message, result error) driver.Settlement {
-	s := driver.Settlement{ID: m.ID}
-	var later *retryAfter
-	switch {
-	case result == nil:
-		s.Do = driver.Acknowledge
-	case isDead(result), c.options.MaxAttempts > 0 && m.Attempt >= c.options.MaxAttempts:
-		s.Do, s.Reason = driver.DeadLetter, reason(result)
-	default:
-		s.Do, s.Reason = driver.Retry, reason(result)
-		if asRetryAfter(result, &later) {
-			s.After = later.after
-		} else {
-			s.After = max(0, c.options.Backoff(m.Attempt))
-		}
-	}
-	return s
 }

@@ -15,8 +15,9 @@ type Engine interface {
 	Ping(ctx context.Context) error
 
 	// Close ends all that the engine runs and makes what was settled durable.
-	// It is called once, after every other call has returned. Watches that are
-	// still open are never signalled again.
+	// It is called once. Calls that still run then, or come later, fail with
+	// ErrClosed or ErrUnavailable. Watches that are still open are never
+	// signalled again.
 	Close(ctx context.Context) error
 
 	// String says what the engine is and where, for people: "disk beck-data",
@@ -42,7 +43,9 @@ type Log interface {
 	// one's messages come first in the topic.
 	Append(ctx context.Context, topic string, messages []Message) (ids []string, err error)
 
-	// Read returns at most max messages from a position on, in topic order.
+	// Read returns at most max messages from a position on, in topic order. It
+	// may return fewer, with More set, to bound memory, but at least two if
+	// there are and max allows: a reader that resumes has seen the first one.
 	// It never waits for messages. A topic that does not exist reads as empty.
 	// A malformed id is ErrPosition; one that lies ahead of the topic is not,
 	// since a failover may have lost the topic's tail.
@@ -68,9 +71,9 @@ type Subscriber interface {
 	// its lease, if config has one.
 	Join(ctx context.Context, topic, subscription string, config JoinConfig) (existed bool, err error)
 
-	// Fetch leases at most req.Max messages to a consumer: those whose retry is
-	// due, those whose lease has ended, and those never delivered. It never
-	// waits for messages. A subscription that does not exist, or was deleted,
+	// Fetch leases at most req.Max messages to a consumer, or fewer with More
+	// set, to bound memory: those whose retry is due, those whose lease has
+	// ended, and those never delivered. It never waits for messages. A subscription that does not exist, or was deleted,
 	// is ErrSubscriptionNotFound; one whose state an engine lost by accident is
 	// restored from the last position known, and delivers too much rather than
 	// too little.
