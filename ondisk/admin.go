@@ -105,7 +105,7 @@ func (e *engine) describeSubscription(t *topic, s *subscription) driver.Subscrip
 		Name: s.name, Lease: s.rec.lease, Dead: int64(s.rec.dead),
 		Lag:     int64(t.rec.appended - s.rec.delivered),
 		Waiting: int64(s.waiting),
-		Pending: int64(len(s.pending) - s.waiting),
+		Pending: int64(s.grouped + len(s.pending) - s.waiting),
 	}
 	if !s.rec.cursor.IsZero() {
 		info.LastDelivered = s.rec.cursor.String()

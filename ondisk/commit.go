@@ -28,6 +28,7 @@ type transaction struct {
 	// What readers get to see once the disk holds the batch.
 	topics  map[*topic]*topicRecord
 	subs    map[*subscription]struct{} // to be written
+	groups  []*group                   // to be written
 	changes []func()
 	hints   map[string]struct{}
 }
@@ -70,6 +71,9 @@ func (tx *transaction) seal(global *globalRecord) {
 	}
 	for s := range tx.subs {
 		tx.set(tableKey(tagSub, s.topic, s.name), s.rec.encode())
+	}
+	for _, g := range tx.groups {
+		tx.sealGroup(g)
 	}
 	if !tx.batch.Empty() {
 		global.commits++

@@ -103,18 +103,11 @@ func (f *fetching) room() bool {
 
 // recover gives the consumer again what it holds, the oldest first.
 func (f *fetching) recover(tx *transaction, now time.Time) {
-	var held []*pending
-	for _, p := range f.sub.pending {
-		if !p.waiting && p.owner == f.req.Consumer {
-			held = append(held, p)
-		}
-	}
-	slices.SortFunc(held, func(a, b *pending) int { return a.id.Compare(b.id) })
-	for _, p := range held {
+	for _, d := range f.sub.heldBy(f.req.Consumer) {
 		if !f.room() {
 			return
 		}
-		f.giveAgain(tx, p, now)
+		f.giveAgain(tx, d, now)
 	}
 }
 
@@ -125,12 +118,13 @@ func (f *fetching) takeDue(tx *transaction, now time.Time) (left bool) {
 		if !f.room() {
 			return true
 		}
-		f.giveAgain(tx, f.sub.due[0], now)
+		f.giveAgain(tx, f.sub.due[0].delivery(), now)
 	}
 	return false
 }
 
-func (f *fetching) giveAgain(tx *transaction, p *pending, now time.Time) {
+func (f *fetching) giveAgain(tx *transaction, d delivery, now time.Time) {
+	p := f.sub.single(tx, d)
 	p.attempt++
 	f.sub.lease(p, f.req.Consumer, now)
 	f.bytes += p.size
@@ -154,23 +148,30 @@ func (f *fetching) takeNew(tx *transaction, now time.Time) (left bool) {
 		n++
 	}
 	if n > 0 {
-		rec.cursor, rec.delivered = members[n-1].id, rec.delivered+uint64(n)
-		for _, m := range members[:n] {
-			p := &pending{id: m.id, attempt: 1, size: int(m.size), owner: f.req.Consumer, due: now.Add(rec.lease)}
-			f.sub.add(p)
-			f.sub.consumer(p.owner, now).held++
-			tx.setPending(f.sub, p)
-		}
-		tx.touchSub(f.sub)
+		f.lease(tx, members[:n], now)
 		if f.fetched.Messages == nil {
 			f.fetched.Messages = messages[:n]
 		} else {
 			f.fetched.Messages = append(f.fetched.Messages, messages[:n]...)
 		}
-		cursor := rec.cursor
-		f.sub.cursor.Store(&cursor)
 	}
 	return rec.delivered < f.topic.durable.Load().appended
+}
+
+// lease moves the cursor behind messages that follow it, which the consumer
+// holds from now on.
+func (f *fetching) lease(tx *transaction, members []member, now time.Time) {
+	rec := &f.sub.rec
+	// What was read ahead may have room for more.
+	g := f.sub.newGroup(members[0].id, rec.delivered+1, f.req.Consumer, slices.Clone(members))
+	g.due = now.Add(rec.lease)
+	f.sub.addGroup(g)
+	f.sub.hold(g.owner, g.left)
+	tx.touchGroup(g)
+	cursor := members[len(members)-1].id
+	rec.cursor, rec.delivered = cursor, rec.delivered+uint64(len(members))
+	f.sub.cursor.Store(&cursor)
+	tx.touchSub(f.sub)
 }
 
 // readAgain reads the messages that are delivered again.

@@ -14,6 +14,7 @@ const (
 	tagTopic   = 't' // topic: topicRecord
 	tagMessage = 'm' // topic, id: message
 	tagSub     = 's' // topic, subscription: subscriptionRecord
+	tagGroup   = 'l' // topic, subscription, id of the first message: groupRecord
 	tagPending = 'p' // topic, subscription, id: pendingRecord
 	tagDead    = 'd' // topic, subscription, id: deadRecord
 )

@@ -2,7 +2,6 @@ package ondisk
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -83,7 +82,7 @@ func (e *engine) warm(t *topic) error {
 		return err
 	}
 	for _, s := range t.subs {
-		if err := e.loadPending(t, s); err != nil {
+		if err := e.loadDelivered(t, s); err != nil {
 			return err
 		}
 	}
@@ -129,42 +128,4 @@ func (e *engine) checkEnds(t *topic) error {
 
 func (e *engine) corruptTopic(t *topic, format string, args ...any) error {
 	return fmt.Errorf("%w in %s: topic %s: %s", driver.ErrCorrupt, e.dir, t.name, fmt.Sprintf(format, args...))
-}
-
-func (e *engine) loadPending(t *topic, s *subscription) error {
-	if s.rec.delivered > t.rec.appended || s.rec.cursor.Compare(t.rec.last) > 0 {
-		return e.corruptTopic(t, "subscription %s is ahead of it", s.name)
-	}
-	now := e.now()
-	s.reset()
-	return e.scan(tableKey(tagPending, t.name, s.name), func(key, value []byte) error {
-		id, ok := idOf(key)
-		var rec pendingRecord
-		if err := rec.decode(value); err != nil {
-			return err
-		}
-		if !ok || id.Compare(s.rec.cursor) > 0 {
-			return errRecord
-		}
-		p := &pending{
-			id: id, waiting: rec.waiting, attempt: int(rec.attempt), size: int(rec.size),
-			owner: rec.owner, reason: rec.reason, due: dueFrom(rec, s.rec.lease, now),
-		}
-		s.add(p)
-		if !p.waiting {
-			s.consumer(p.owner, now).held++
-		}
-		return nil
-	})
-}
-
-// dueFrom turns a stored due time into one of the running process, whose clock
-// is monotonic. No lease lasts longer than the subscription's, whatever the
-// clock did since.
-func dueFrom(rec pendingRecord, lease time.Duration, now time.Time) time.Time {
-	left := time.UnixMilli(rec.due).Sub(now)
-	if !rec.waiting {
-		left = min(left, lease)
-	}
-	return now.Add(left)
 }

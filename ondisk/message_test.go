@@ -55,12 +55,14 @@ func FuzzDecodeMessage(f *testing.F) {
 
 func FuzzDecodeRecords(f *testing.F) {
 	f.Add((&pendingRecord{waiting: true, attempt: 3, due: 5, size: 7, owner: "o", reason: "r"}).encode())
+	f.Add((&groupRecord{first: 8, due: 5, owner: "o", gone: []bool{0: true, 8: false, 9: true}}).encode())
 	f.Add((&topicRecord{last: someID, appended: 9, trimmed: 3}).encode())
 	f.Add((&subscriptionRecord{cursor: someID, delivered: 4, lease: time.Second}).encode())
 	f.Add((&deadRecord{attempt: 2, at: 4, reason: "r", message: []byte("m")}).encode())
 	f.Add((&globalRecord{commits: 4, floor: someID}).encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		roundTrip(t, b, new(pendingRecord))
+		roundTrip(t, b, new(groupRecord))
 		roundTrip(t, b, new(topicRecord))
 		roundTrip(t, b, new(subscriptionRecord))
 		roundTrip(t, b, new(deadRecord))

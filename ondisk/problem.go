@@ -73,6 +73,7 @@ func describe(key []byte) string {
 		tagTopic:   {"topic", 1, false},
 		tagMessage: {"message of", 1, true},
 		tagSub:     {"subscription", 2, false},
+		tagGroup:   {"messages leased together of", 2, true},
 		tagPending: {"pending message of", 2, true},
 		tagDead:    {"dead letter of", 2, true},
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/beckmq/beck/internal/driver"
@@ -60,6 +61,14 @@ type pendingRecord struct {
 	size    uint64
 	owner   string
 	reason  string // of the last retry
+}
+
+// groupRecord is messages that were delivered by one Fetch, for the first time.
+type groupRecord struct {
+	first uint64 // number of the first message; those of the others follow
+	due   int64  // end of the lease, ms since 1970
+	owner string
+	gone  []bool // of each message: settled, or pending by itself
 }
 
 // deadRecord is a dead letter; message is the stored form of the message.
@@ -129,6 +138,47 @@ func (r *pendingRecord) decode(b []byte) error {
 		owner: d.string(), reason: d.string(),
 	}
 	return d.finish()
+}
+
+func (r *groupRecord) last() uint64 { return r.first + uint64(len(r.gone)) - 1 }
+
+// encode writes a bit for each message, the lowest of a byte first.
+func (r *groupRecord) encode() []byte {
+	b := make([]byte, 0, 32+len(r.owner)+len(r.gone)/8)
+	b = binary.AppendUvarint(append(b, format1), r.first)
+	b = binary.AppendUvarint(b, uint64(max(0, r.due)))
+	b = appendString(b, r.owner)
+	b = binary.AppendUvarint(b, uint64(len(r.gone)))
+	for some := range slices.Chunk(r.gone, 8) {
+		var bits byte
+		for i, gone := range some {
+			bits |= flag(gone) << i
+		}
+		b = append(b, bits)
+	}
+	return b
+}
+
+func (r *groupRecord) decode(b []byte) error {
+	d := decode(b)
+	*r = groupRecord{first: d.number(), due: int64(d.number()), owner: d.string()}
+	count := d.number()
+	bits := d.rest()
+	if d.err == nil && (count+7)/8 != uint64(len(bits)) {
+		d.err = errRecord
+	}
+	if d.err != nil {
+		return d.err
+	}
+	r.gone = make([]bool, count)
+	for i := range r.gone {
+		r.gone[i] = bits[i/8]>>(i%8)&1 == 1
+	}
+	// A group that has no message left is not stored, and no bit is left over.
+	if !slices.Contains(r.gone, false) || count%8 > 0 && bits[len(bits)-1]>>(count%8) > 0 {
+		d.err = errRecord
+	}
+	return d.err
 }
 
 func (r *deadRecord) encode() []byte {

@@ -53,6 +53,12 @@ func (t *topic) neededFrom(limit streamid.ID) streamid.ID {
 		for id := range s.pending {
 			limit = earlier(limit, id)
 		}
+		for _, g := range s.groups {
+			if g.left > 0 {
+				limit = earlier(limit, g.members[g.oldest()].id)
+				break // those of the others come later
+			}
+		}
 	}
 	return limit
 }
@@ -78,7 +84,7 @@ func (e *engine) DeleteTopic(ctx context.Context, name string) error {
 		}
 		t.trimmed.Store(t.rec.appended)
 		delete(e.state.topics, name)
-		for _, tag := range []byte{tagMessage, tagSub, tagPending, tagDead} {
+		for _, tag := range []byte{tagMessage, tagSub, tagGroup, tagPending, tagDead} {
 			prefix := tableKey(tag, name)
 			tx.deleteRange(prefix, rangeEnd(prefix))
 		}
@@ -106,7 +112,7 @@ func (e *engine) DeleteSubscription(ctx context.Context, name, subscription stri
 			return driver.ErrSubscriptionNotFound
 		}
 		delete(t.subs, subscription)
-		for _, tag := range []byte{tagPending, tagDead} {
+		for _, tag := range []byte{tagGroup, tagPending, tagDead} {
 			prefix := tableKey(tag, name, subscription)
 			tx.deleteRange(prefix, rangeEnd(prefix))
 		}

@@ -116,7 +116,10 @@ func (g *settling) checkDying() error {
 			continue
 		}
 		id, err := streamid.Parse(s.ID)
-		if err == nil && g.sub.pending[id] != nil && g.dying[id] == nil {
+		if err != nil || g.dying[id] != nil {
+			continue
+		}
+		if _, held := g.sub.find(id); held {
 			return g.engine.corrupt(idKey(id, tagMessage, g.topic.name), errMissing)
 		}
 	}
@@ -125,41 +128,39 @@ func (g *settling) checkDying() error {
 
 // settle does one settlement and says whether the message was held.
 func (g *settling) settle(tx *transaction, id streamid.ID, s driver.Settlement) bool {
-	p := g.sub.pending[id]
-	if p == nil || p.waiting || s.Do != driver.Acknowledge && p.owner != g.consumer {
+	d, ok := g.sub.find(id)
+	if !ok || d.waiting || s.Do != driver.Acknowledge && d.owner != g.consumer {
 		return false
 	}
 	now := g.engine.now()
 	switch s.Do {
 	case driver.Acknowledge:
-		g.end(tx, p)
+		g.sub.end(tx, d)
 	case driver.Renew:
+		p := g.sub.single(tx, d)
 		g.sub.setDue(p, now.Add(g.sub.rec.lease))
 		tx.setPending(g.sub, p)
 	case driver.Retry:
+		p := g.sub.single(tx, d)
 		g.sub.wait(p, now.Add(max(0, s.After)), s.Reason)
 		tx.setPending(g.sub, p)
 		tx.hint(g.topic.name)
 	case driver.Release:
+		p := g.sub.single(tx, d)
 		p.attempt--
 		g.sub.wait(p, now, p.reason)
 		tx.setPending(g.sub, p)
 		tx.hint(g.topic.name)
 	case driver.DeadLetter:
-		dead := deadRecord{attempt: uint64(p.attempt), at: now.UnixMilli(), reason: s.Reason, message: g.dying[id]}
+		dead := deadRecord{attempt: uint64(d.attempt), at: now.UnixMilli(), reason: s.Reason, message: g.dying[id]}
 		tx.set(idKey(id, tagDead, g.topic.name, g.sub.name), dead.encode())
 		g.sub.rec.dead++
 		tx.touchSub(g.sub)
-		g.end(tx, p)
+		g.sub.end(tx, d)
 	default:
 		return false
 	}
 	return true
-}
-
-func (g *settling) end(tx *transaction, p *pending) {
-	g.sub.remove(p)
-	tx.deletePending(g.sub, p.id)
 }
 
 // Leave forgets a consumer that holds nothing.

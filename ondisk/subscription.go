@@ -1,7 +1,6 @@
 package ondisk
 
 import (
-	"container/heap"
 	"sync/atomic"
 	"time"
 
@@ -12,25 +11,30 @@ import (
 type subscription struct {
 	topic, name string
 	rec         subscriptionRecord
-	pending     map[streamid.ID]*pending
-	due         dueHeap // the same entries, the first to become due on top
-	waiting     int     // how many of them wait for their retry
 	consumers   map[string]*consumer
+
+	// What was delivered and not settled is in a group, or has an entry of its
+	// own.
+	pending map[streamid.ID]*pending
+	waiting int      // how many of them wait for their retry
+	groups  []*group // in topic order
+	grouped int      // how many messages they have
+	emptied int      // how many groups have none
+	due     deadlines
 
 	// cursor is rec.cursor, for those who read ahead of the committer.
 	cursor atomic.Pointer[streamid.ID]
 }
 
-// pending is a message that was delivered and not yet settled.
+// pending is the entry of a message that was delivered and not yet settled. Its
+// deadline is the end of the lease or of the delay.
 type pending struct {
-	id      streamid.ID
+	deadline
 	waiting bool // for its retry; otherwise owner holds it
 	attempt int
 	size    int
 	owner   string
 	reason  string
-	due     time.Time // end of the lease or of the delay
-	place   int       // in the heap
 }
 
 // consumer is a reader of the subscription that was heard of.
@@ -51,10 +55,10 @@ func newSubscription(topic, name string, rec subscriptionRecord) *subscription {
 
 // reset forgets what is pending, and all consumers.
 func (s *subscription) reset() {
-	s.pending = map[streamid.ID]*pending{}
-	s.due = nil
-	s.waiting = 0
 	s.consumers = map[string]*consumer{}
+	s.pending, s.waiting = map[streamid.ID]*pending{}, 0
+	s.groups, s.grouped, s.emptied = nil, 0, 0
+	s.due = nil
 }
 
 // consumer returns a consumer, known or new.
@@ -71,7 +75,8 @@ func (s *subscription) consumer(name string, now time.Time) *consumer {
 // add takes in an entry; the count of what its owner holds is up to the caller.
 func (s *subscription) add(p *pending) {
 	s.pending[p.id] = p
-	heap.Push(&s.due, p)
+	p.single = p
+	s.due.add(&p.deadline)
 	if p.waiting {
 		s.waiting++
 	}
@@ -97,21 +102,28 @@ func (s *subscription) wait(p *pending, due time.Time, reason string) {
 func (s *subscription) remove(p *pending) {
 	s.letGo(p)
 	delete(s.pending, p.id)
-	heap.Remove(&s.due, p.place)
+	s.due.remove(&p.deadline)
 }
 
 // letGo takes a message off the count of its owner, or of those that wait.
 func (s *subscription) letGo(p *pending) {
 	if p.waiting {
 		s.waiting--
-	} else if c := s.consumers[p.owner]; c != nil {
-		c.held--
+	} else {
+		s.hold(p.owner, -1)
+	}
+}
+
+// hold changes how many messages a consumer holds.
+func (s *subscription) hold(owner string, more int) {
+	if c := s.consumers[owner]; c != nil {
+		c.held += more
 	}
 }
 
 func (s *subscription) setDue(p *pending, due time.Time) {
 	p.due = due
-	heap.Fix(&s.due, p.place)
+	s.due.moved(&p.deadline)
 }
 
 // next is after what time something becomes due; 0 if nothing will.
@@ -146,36 +158,4 @@ func (tx *transaction) setPending(s *subscription, p *pending) {
 
 func (tx *transaction) deletePending(s *subscription, id streamid.ID) {
 	tx.delete(idKey(id, tagPending, s.topic, s.name))
-}
-
-// dueHeap orders entries by when they become due, then by topic order.
-type dueHeap []*pending
-
-func (h dueHeap) Len() int { return len(h) }
-
-func (h dueHeap) Less(i, j int) bool {
-	if c := h[i].due.Compare(h[j].due); c != 0 {
-		return c < 0
-	}
-	return h[i].id.Compare(h[j].id) < 0
-}
-
-func (h dueHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i, j
-}
-
-// Push and Pop are for container/heap.
-func (h *dueHeap) Push(x any) {
-	p := x.(*pending)
-	p.place = len(*h)
-	*h = append(*h, p)
-}
-
-func (h *dueHeap) Pop() any {
-	old := *h
-	p := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return p
 }
