@@ -64,7 +64,7 @@ func TestConformanceOnRedis(t *testing.T) {
 }
 
 func onRedis(t testing.TB, s *redistest.Server) *beck.Bus {
-	bus, err := onredis.Open(t.Context(), s.URL(), &onredis.Options{Options: beck.Options{Logger: silent()}})
+	bus, err := onredis.Open(t.Context(), s.URL(), &onredis.Options{Options: beck.Options{Logger: silent(), MaxBody: 16 << 20}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func onRedis(t testing.TB, s *redistest.Server) *beck.Bus {
 }
 
 func onDisk(t testing.TB, dir string) *beck.Bus {
-	bus, err := ondisk.Open(dir, &ondisk.Options{Options: beck.Options{Logger: silent()}})
+	bus, err := ondisk.Open(dir, &ondisk.Options{Options: beck.Options{Logger: silent(), MaxBody: 16 << 20}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func (r *running) stop(ctx context.Context) error {
 // onModel is a bus on the reference engine.
 func onModel(t testing.TB) *beck.Bus {
 	t.Helper()
-	bus, err := beck.New(model.New(time.Now), &beck.Options{Logger: silent()})
+	bus, err := beck.New(model.New(time.Now), &beck.Options{Logger: silent(), MaxBody: 16 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,17 +61,8 @@ func (e *engine) Read(ctx context.Context, topic string, from driver.Position, m
 		return driver.Page{}, err
 	}
 	page := driver.Page{Messages: asDriver(got.Messages), More: got.More}
-	switch {
-	case len(page.Messages) == 0:
-		if got.Next != beck.FromStart {
-			page.Last = string(got.Next)
-		}
-	case from.Kind == driver.AtID && page.Messages[0].ID != from.ID:
-		info, err := e.Topic(ctx, topic)
-		if err != nil && !errors.Is(err, driver.ErrTopicNotFound) {
-			return driver.Page{}, err
-		}
-		page.Last = info.LastID
+	if len(page.Messages) == 0 && got.Next != beck.FromStart {
+		page.Last = string(got.Next)
 	}
 	return page, nil
 }

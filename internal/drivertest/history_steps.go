@@ -60,7 +60,7 @@ func (h *history) stepRead() {
 		h.Fatalf("Read: no More, though there are more than %d", max)
 	}
 	h.same(topic, "Read", got.Messages, want.Messages[:len(got.Messages)])
-	if want.Last != "" && h.modelID(topic, got.Last) != want.Last {
+	if len(got.Messages) == 0 && want.Last != "" && h.modelID(topic, got.Last) != want.Last {
 		h.Fatalf("Read: Last is %q, want %q", got.Last, h.toReal[topic+" "+want.Last])
 	}
 }
