@@ -11,7 +11,7 @@ import (
 )
 
 // noteHandler prints what the library logs as one line for people:
-// "beck: connection lost: error=…". Only warnings and worse are worth a line.
+// "beck: connection lost: error=…". What is only for finding faults is left out.
 type noteHandler struct {
 	w     io.Writer
 	attrs []slog.Attr
@@ -20,7 +20,7 @@ type noteHandler struct {
 
 // Enabled implements slog.Handler.
 func (h *noteHandler) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn
+	return level >= slog.LevelInfo
 }
 
 // Handle implements slog.Handler.

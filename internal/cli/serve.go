@@ -26,6 +26,7 @@ type serveFlags struct {
 	data         string
 	redis        string
 	insecure     bool
+	hosts        []string
 	writeTimeout time.Duration
 	drain        time.Duration
 	logLevel     string
@@ -80,6 +81,7 @@ standard error.`,
 	flags.StringVar(&f.data, "data", defaultData, "`DIR` to keep messages in; made if it isn't there")
 	flags.StringVar(&f.redis, "redis", "", "keep messages in the Redis at this `URL` instead: redis://… or rediss://…")
 	flags.BoolVar(&f.insecure, "insecure", false, "allow addresses other than loopback: anyone who reaches them may do anything")
+	flags.StringSliceVar(&f.hosts, "host", nil, "`NAME` by which a proxy in front of this server is called; may be repeated")
 	flags.DurationVar(&f.writeTimeout, "write-timeout", time.Minute, "cut off a client that takes nothing for this `DURATION`")
 	flags.DurationVar(&f.drain, "drain", 10*time.Second, "`DURATION` that running requests may take to finish at the end")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
@@ -143,7 +145,7 @@ func (p *program) listen(ctx context.Context, f *serveFlags) (net.Listener, erro
 
 // runServer serves until ctx ends, and then lets running requests finish.
 func (p *program) runServer(ctx context.Context, bus *beck.Bus, listener net.Listener, f *serveFlags, log *slog.Logger) error {
-	s, err := server.New(bus, &server.Options{Logger: log, Insecure: f.insecure, WriteTimeout: f.writeTimeout})
+	s, err := server.New(bus, &server.Options{Logger: log, Insecure: f.insecure, Hosts: f.hosts, WriteTimeout: f.writeTimeout})
 	if err != nil {
 		return err
 	}
