@@ -34,6 +34,7 @@ type reader struct {
 	done sync.WaitGroup
 
 	mu      sync.Mutex
+	ended   bool
 	flights map[Position]*flight
 	kept    map[Position]*Page
 	order   []Position // of kept, the oldest first
@@ -81,7 +82,8 @@ func (b *Bus) reader(topic string) (*reader, error) {
 	})
 	go func() {
 		<-r.ctx.Done()
-		r.mu.Lock() // behind every flight that was started before the end
+		r.mu.Lock()
+		r.ended = true // no flight is started from now on
 		r.mu.Unlock()
 		r.done.Wait()
 		end()
@@ -175,7 +177,7 @@ func (r *reader) flight(from Position) *flight {
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	f := &flight{cancel: cancel, landed: make(chan struct{})}
-	if r.ctx.Err() != nil {
+	if r.ended {
 		f.err = ErrClosed
 		close(f.landed)
 		return f
