@@ -60,7 +60,7 @@ func (t *T) subscribe(bus *beck.Bus, s string, o *beck.SubscribeOptions, handle 
 		case err := <-ended:
 			return err
 		case <-time.After(t.patience):
-			return fmt.Errorf("Subscribe has not returned within %v after its context ended", t.patience)
+			return fmt.Errorf("bus.Subscribe has not returned within %v after its context ended", t.patience)
 		}
 	})
 	t.Cleanup(func() { _ = stop() })
