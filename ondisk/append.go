@@ -10,6 +10,8 @@ import (
 // Append writes large calls in portions of about maxBatch bytes.
 func (e *engine) Append(ctx context.Context, name string, messages []driver.Message) (ids []string, err error) {
 	ids = make([]string, 0, len(messages))
+	var texts idTexts
+	texts.grow(len(messages))
 	for len(messages) > 0 {
 		n, size := portion(messages)
 		first, err := e.append(ctx, name, messages[:n], size)
@@ -17,7 +19,7 @@ func (e *engine) Append(ctx context.Context, name string, messages []driver.Mess
 			return ids, err
 		}
 		for id := first; n > 0; n-- {
-			ids = append(ids, id.String())
+			ids = append(ids, texts.add(id))
 			id = id.Next()
 			messages = messages[1:]
 		}

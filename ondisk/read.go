@@ -10,8 +10,13 @@ import (
 	"github.com/beckmq/beck/internal/streamid"
 )
 
-// maxPage is about how many bytes of messages one Read or Fetch returns.
-const maxPage = 4 << 20
+const (
+	// maxPage is about how many bytes of messages one Read or Fetch returns.
+	maxPage = 4 << 20
+	// minPage is how many messages a Read returns, if there are so many, however
+	// large they are: who goes on from the last one known gets another one.
+	minPage = 2
+)
 
 // Read looks into Pebble, up to the newest message that the disk holds.
 func (e *engine) Read(ctx context.Context, name string, from driver.Position, limit int) (driver.Page, error) {
@@ -40,7 +45,7 @@ func (e *engine) Read(ctx context.Context, name string, from driver.Position, li
 		return driver.Page{}, err
 	}
 	page := driver.Page{Messages: run.messages, More: run.full}
-	if len(run.members) == 0 || from.Kind == driver.AtID && run.members[0].id != start {
+	if len(run.members) == 0 {
 		page.Last = durable.lastID()
 	}
 	return page, nil
@@ -78,7 +83,7 @@ func (e *engine) readRun(t *topic, durable *topicRecord, start streamid.ID, limi
 	defer iter.Close()
 	var g gathering
 	for ok := iter.First(); ok; ok = iter.Next() {
-		if g.full = len(g.members) == limit || g.bytes > maxPage; g.full {
+		if g.full = len(g.members) == limit || g.bytes > maxPage && len(g.members) >= minPage; g.full {
 			break
 		}
 		id, value, err := e.stored(iter)

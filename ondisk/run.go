@@ -2,7 +2,6 @@ package ondisk
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/beckmq/beck/internal/driver"
 	"github.com/beckmq/beck/internal/streamid"
@@ -43,8 +42,8 @@ func (r *run) behind(number uint64) (members []member, messages []driver.Message
 type gathering struct {
 	run
 	bytes int
-	ids   strings.Builder // the texts of all ids, one behind the other
-	slab  []byte          // room for bodies
+	ids   idTexts
+	slab  []byte // room for bodies
 }
 
 // begin makes room for as many messages as there may be from the first one on.
@@ -54,28 +53,18 @@ func (g *gathering) begin(first []byte, appended uint64, limit int) {
 	most := int(min(uint64(limit), appended-min(appended, g.first)+1))
 	g.members = make([]member, 0, most)
 	g.messages = make([]driver.Message, 0, most)
-	g.ids.Grow(most * usualIDSize)
+	g.ids.grow(most)
 }
-
-// usualIDSize is how long the texts of almost all ids are.
-const usualIDSize = len("1732176000000-0042")
 
 // add copies the next message and returns its number.
 func (g *gathering) add(id streamid.ID, stored []byte) (number uint64, err error) {
 	g.members = append(g.members, member{id: id, size: uint32(len(stored))})
-	g.messages = append(g.messages, driver.Message{Time: id.Time(), ID: g.text(id)})
+	g.messages = append(g.messages, driver.Message{Time: id.Time(), ID: g.ids.add(id)})
 	g.bytes += len(stored)
 	m := &g.messages[len(g.messages)-1]
 	number, err = decodeContent(m, stored)
 	m.Body = g.keep(m.Body)
 	return number, err
-}
-
-func (g *gathering) text(id streamid.ID) string {
-	var scratch [48]byte
-	start := g.ids.Len()
-	g.ids.Write(id.AppendTo(scratch[:0]))
-	return g.ids.String()[start:]
 }
 
 // A message that is kept keeps a slab from being freed, so that slabs are small,
