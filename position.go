@@ -57,9 +57,9 @@ func (p Position) resolve(now time.Time) (driver.Position, error) {
 		return driver.Position{Kind: driver.Start}, nil
 	case p == FromNew:
 		return driver.Position{Kind: driver.End}, nil
-	case s == "" || len(s) > maxPosition || strings.IndexFunc(s, notVisible) >= 0:
+	case s == "" || s == "@" || len(s) > maxPosition || strings.IndexFunc(s, notVisible) >= 0:
 		return driver.Position{}, fmt.Errorf("%w %.40q: give start, new, an id, a time such as 2026-11-21T08:00:00Z, or -10m", ErrPosition, s)
-	case s[0] == '@' && len(s) > 1:
+	case s[0] == '@':
 		return driver.Position{Kind: driver.AtID, ID: s[1:]}, nil
 	case s[0] == '-':
 		ago, err := time.ParseDuration(s[1:])
