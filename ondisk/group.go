@@ -34,8 +34,8 @@ func (s *subscription) newGroup(id streamid.ID, first uint64, owner string, memb
 	return g
 }
 
-// addGroup takes in a group that lies behind all others; the count of what its owner holds is up to the
-// caller.
+// addGroup takes in a group that lies behind all others; the count of what its
+// owner holds is up to the caller.
 func (s *subscription) addGroup(g *group) {
 	s.groups = append(s.groups, g)
 	s.grouped += g.left
@@ -64,7 +64,7 @@ func (g *group) find(id streamid.ID) (place int, ok bool) {
 	return place, !g.gone[place]
 }
 
-// groupOf returns the group that has a message, if any has, if it is not gone.
+// groupOf returns the only group that may have a message, or nil.
 func (s *subscription) groupOf(id streamid.ID) *group {
 	behind := sort.Search(len(s.groups), func(i int) bool { return s.groups[i].id.Compare(id) > 0 })
 	if behind == 0 {
