@@ -24,6 +24,8 @@ type transaction struct {
 	batch    *pebble.Batch
 	err      error // of writing into the batch
 	requests []*request
+	// makesRoom says that ranges of messages are removed.
+	makesRoom bool
 
 	// What readers get to see once the disk holds the batch.
 	topics  map[*topic]*topicRecord
@@ -48,9 +50,12 @@ func (tx *transaction) note(err error) {
 	}
 }
 
-func (tx *transaction) set(key, value []byte)         { tx.note(tx.batch.Set(key, value, nil)) }
-func (tx *transaction) delete(key []byte)             { tx.note(tx.batch.Delete(key, nil)) }
-func (tx *transaction) deleteRange(start, end []byte) { tx.note(tx.batch.DeleteRange(start, end, nil)) }
+func (tx *transaction) set(key, value []byte) { tx.note(tx.batch.Set(key, value, nil)) }
+func (tx *transaction) delete(key []byte)     { tx.note(tx.batch.Delete(key, nil)) }
+func (tx *transaction) deleteRange(start, end []byte) {
+	tx.makesRoom = true
+	tx.note(tx.batch.DeleteRange(start, end, nil))
+}
 
 // touch has the topic's record written at the end of the transaction.
 func (tx *transaction) touch(t *topic) { tx.topics[t] = nil }
@@ -151,6 +156,10 @@ func (e *engine) apply(tx *transaction) {
 		}
 	}()
 	tx.err = e.db.ApplyNoSyncWait(tx.batch, pebble.Sync)
+	if tx.err == nil && tx.makesRoom && e.room.tight() {
+		// What was removed leaves the disk only when the memtable is written.
+		_, tx.err = e.db.AsyncFlush()
+	}
 }
 
 // errNotApplied is what is left if Pebble ended the goroutine.

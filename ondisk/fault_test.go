@@ -87,7 +87,7 @@ func TestFailedWrites(t *testing.T) {
 				ids = append(ids, publish(t, e, "a", bodies(i, 1)...)...)
 			}
 			f.armed.Store(true)
-			first, more := publishUntilError(t, e)
+			more, first := publishUntilError(t, e)
 			ids = append(ids, more...)
 			if !errors.Is(first, driver.ErrUncertain) && !errors.Is(first, c.then) {
 				t.Errorf("the first error is %v", first)
@@ -113,7 +113,7 @@ func TestFailedWrites(t *testing.T) {
 	}
 }
 
-func publishUntilError(t *testing.T, e *engine) (first error, ids []string) {
+func publishUntilError(t *testing.T, e *engine) (ids []string, first error) {
 	t.Helper()
 	for range 3000 {
 		m := driver.Message{Body: make([]byte, 4096)}

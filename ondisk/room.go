@@ -38,20 +38,27 @@ type room struct {
 
 // check refuses what would use up the reserve.
 func (r *room) check(size int) error {
+	if !r.look(size) || r.free >= r.reserve+uint64(r.written) {
+		return nil
+	}
+	return fmt.Errorf("%w: the disk of %s has %d MiB left, and %d MiB are kept free for work in progress; make room or trim topics",
+		driver.ErrFull, r.dir, r.free>>20, r.reserve>>20)
+}
+
+// tight reports whether publishers are refused now, or soon may be.
+func (r *room) tight() bool { return r.look(0) && r.free < 2*r.reserve+uint64(r.written) }
+
+// look finds out how much is free, now and then, and reports whether that is
+// known: some file systems can't tell. Then a full disk shows when writing fails.
+func (r *room) look(size int) bool {
 	now := r.now()
 	r.written += size
 	if r.written >= roomBytes || now.Sub(r.looked) >= roomInterval || now.Before(r.looked) {
 		usage, err := r.fs.GetDiskUsage(r.dir)
 		if err != nil {
-			// Some file systems can't tell. Then a full disk shows when
-			// writing fails.
-			return nil
+			return false
 		}
 		r.looked, r.written, r.free = now, size, usage.AvailBytes
 	}
-	if r.free < r.reserve+uint64(r.written) {
-		return fmt.Errorf("%w: the disk of %s has %d MiB left, and %d MiB are kept free for work in progress; make room or trim topics",
-			driver.ErrFull, r.dir, r.free>>20, r.reserve>>20)
-	}
-	return nil
+	return true
 }
