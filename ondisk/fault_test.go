@@ -121,7 +121,7 @@ func publishUntilError(t *testing.T, e *engine) (ids []string, first error) {
 		id, err := e.Append(ctx, "a", []driver.Message{m})
 		cancel()
 		if err != nil {
-			return err, ids
+			return ids, err
 		}
 		ids = append(ids, id...)
 	}
