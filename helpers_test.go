@@ -19,7 +19,7 @@ type faulty struct {
 	*model.Engine
 	down  atomic.Bool
 	reads atomic.Int64
-	late  atomic.Int64 // nanoseconds by which Settle's answers are late
+	late  atomic.Int64 // nanoseconds by which answers to Fetch and Settle are late
 }
 
 func (f *faulty) Read(ctx context.Context, topic string, from driver.Position, max int) (driver.Page, error) {
@@ -32,6 +32,7 @@ func (f *faulty) Read(ctx context.Context, topic string, from driver.Position, m
 
 func (f *faulty) Fetch(ctx context.Context, topic, subscription string, req driver.FetchRequest) (driver.Fetched, error) {
 	got, err := f.Engine.Fetch(ctx, topic, subscription, req)
+	time.Sleep(time.Duration(f.late.Load()))
 	if f.down.Load() {
 		// As bad as it gets: the messages are leased, and the answer is lost.
 		return driver.Fetched{}, fmt.Errorf("test: %w", driver.ErrUncertain)

@@ -130,10 +130,16 @@ func (b *Bus) fetchWait(ctx context.Context, topic, subscription string, wait ti
 		defer timer.Stop()
 		hints, over = watch, timer.C
 	}
+	asking, cancel := linger(ctx, b.hard, fetchGrace)
+	defer cancel()
 	for {
-		f, err := b.engine.Fetch(ctx, topic, subscription, req)
+		f, err := b.engine.Fetch(asking, topic, subscription, req)
 		if err != nil {
 			return nil, err
+		}
+		if ctx.Err() != nil {
+			b.release(topic, subscription, req.Consumer, f.Messages)
+			return nil, context.Cause(ctx)
 		}
 		if len(f.Messages) > 0 || wait <= 0 {
 			b.stats.delivered.Add(uint64(len(f.Messages)))
@@ -150,6 +156,23 @@ func (b *Bus) fetchWait(ctx context.Context, topic, subscription string, wait ti
 		case <-b.ctx.Done():
 			return nil, ErrClosed
 		}
+	}
+}
+
+// release gives back what was leased to a caller that has gone, as far as that is
+// possible quickly.
+func (b *Bus) release(topic, subscription, consumer string, messages []driver.Message) {
+	if len(messages) == 0 {
+		return
+	}
+	list := make([]driver.Settlement, len(messages))
+	for i := range messages {
+		list[i] = driver.Settlement{ID: messages[i].ID, Do: driver.Release}
+	}
+	ctx, cancel := context.WithTimeout(b.hard, fetchGrace)
+	defer cancel()
+	if _, err := b.engine.Settle(ctx, topic, subscription, consumer, list); err != nil {
+		b.log.Debug("beck: giving back what nobody waits for", "topic", topic, "subscription", subscription, "error", err)
 	}
 }
 
@@ -220,19 +243,28 @@ func (b *Bus) Settle(ctx context.Context, topic, subscription, consumer string, 
 }
 
 // settle settles in portions that are small enough for every engine to name what
-// was not held, side by side, so that they share a round trip.
+// was not held: side by side, so that they share a round trip, but for messages
+// that come again, which keep their order.
 func (b *Bus) settle(ctx context.Context, topic, subscription, consumer string, list []driver.Settlement) ([]string, error) {
 	portions := slices.Collect(slices.Chunk(list, driver.ExactSettlements))
 	notHeld := make([][]string, len(portions))
 	errs := make([]error, len(portions))
+	comeAgain := slices.ContainsFunc(list, func(s driver.Settlement) bool {
+		return s.Do == driver.Retry || s.Do == driver.Release
+	})
 	var all sync.WaitGroup
 	for i, portion := range portions {
-		all.Go(func() {
+		settle := func() {
 			notHeld[i], errs[i] = b.engine.Settle(ctx, topic, subscription, consumer, portion)
 			if errs[i] == nil {
 				b.stats.count(portion, notHeld[i])
 			}
-		})
+		}
+		if comeAgain {
+			settle()
+		} else {
+			all.Go(settle)
+		}
 	}
 	all.Wait()
 	return slices.Concat(notHeld...), errors.Join(errs...)

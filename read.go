@@ -28,7 +28,7 @@ func (b *Bus) Read(ctx context.Context, topic string, from Position, max int) (*
 const (
 	// firstPage is how many messages are asked for before anything is known
 	// about their size.
-	firstPage = 64
+	firstPage = 16
 	// pageBytes is the size at which a page is full, give or take what the
 	// engine returned at once.
 	pageBytes = 4 << 20
@@ -41,7 +41,7 @@ const (
 func (b *Bus) readUpTo(ctx context.Context, topic string, from Position, max int) (*Page, error) {
 	page, err := b.readPage(ctx, topic, from, min(max, firstPage))
 	for err == nil && page.More && len(page.Messages) < max && page.bytes < pageBytes {
-		n := min(max-len(page.Messages), page.fits())
+		n := min(max-len(page.Messages), page.fits(pageBytes))
 		var next *Page
 		next, err = b.readPage(ctx, topic, page.Next, n)
 		if err != nil {
@@ -56,13 +56,14 @@ func (b *Bus) readUpTo(ctx context.Context, topic string, from Position, max int
 	return page, err
 }
 
-// fits is how many messages of the size of this page's make a full page.
-func (p *Page) fits() int {
+// fits is how many messages of the size of this page's make a page of so many
+// bytes.
+func (p *Page) fits(bytes int) int {
 	if len(p.Messages) == 0 {
 		return firstPage
 	}
 	each := max(1, p.bytes/len(p.Messages))
-	return min(max(pageBytes/each, 4), MaxFetch)
+	return min(max(bytes/each, 2), MaxFetch)
 }
 
 // readPage reads once, and applies the continuity rule: a reader resumes with

@@ -13,6 +13,10 @@ import (
 // to them a little later. Who is further behind has them read again.
 const cacheBytes = 8 << 20
 
+// followBytes is the size of a full page for a follower. A slow one holds a page,
+// and what it is encoded to, for as long as it takes.
+const followBytes = 512 << 10
+
 // readers are the topics that are followed in this process.
 type readers struct {
 	mu      sync.Mutex
@@ -266,7 +270,7 @@ func (r *reader) read(ctx context.Context, from Position) (*Page, error) {
 	page, err := r.bus.readPage(ctx, r.topic, from, size)
 	if err == nil && len(page.Messages) > 0 {
 		r.mu.Lock()
-		r.size = page.fits()
+		r.size = page.fits(followBytes)
 		r.mu.Unlock()
 	}
 	return page, err

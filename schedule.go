@@ -2,6 +2,7 @@ package beck
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -81,7 +82,7 @@ func (s *schedule) oldest() *delivery {
 	return s.ready[s.head]
 }
 
-// giveBack takes out all but the first few deliveries.
+// giveBack takes out all but the first few deliveries, in topic order.
 func (s *schedule) giveBack(keep int) []*delivery {
 	from := min(s.head+keep, len(s.ready))
 	back := slices.Clone(s.ready[from:])
@@ -97,6 +98,7 @@ func (s *schedule) giveBack(keep int) []*delivery {
 		back = append(back, waiting...)
 		s.byKey[key] = nil
 	}
+	slices.SortFunc(back, func(a, b *delivery) int { return strings.Compare(a.message.ID, b.message.ID) })
 	return back
 }
 
