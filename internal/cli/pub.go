@@ -165,6 +165,12 @@ func (p *program) readBody(ctx context.Context) ([]byte, error) {
 	}()
 	select {
 	case r := <-read:
+		if r.err == nil && len(r.body) == 0 {
+			return nil, &hinted{
+				fmt.Errorf("publish: %w: standard input was empty", beck.ErrMessage),
+				`to publish an empty message, give it as BODY: ""`,
+			}
+		}
 		if r.err == nil && len(r.body) > int(p.maxBody) {
 			return nil, &hinted{
 				fmt.Errorf("publish: %w: standard input has more than the %s that a body may have", beck.ErrTooLarge, &p.maxBody),
