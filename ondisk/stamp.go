@@ -127,8 +127,12 @@ func (s stampFiles) write(name, text string) error {
 	return s.problem(err)
 }
 
-// makeDir makes a directory, and those above it, so that a crash leaves them.
-func makeDir(files vfs.FS, dir string) error {
+// makeDir makes a directory that only this user can enter, since messages are kept
+// in it, and those above it as usual. One that exists is left as it is.
+func makeDir(files vfs.FS, dir string) error { return makeDirMode(files, dir, 0o700) }
+
+// makeDirMode makes a directory, and those above it, so that a crash leaves them.
+func makeDirMode(files vfs.FS, dir string, mode fs.FileMode) error {
 	info, err := files.Stat(dir)
 	if err == nil && !info.IsDir() {
 		return &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
@@ -137,10 +141,10 @@ func makeDir(files vfs.FS, dir string) error {
 	if err == nil || !errors.Is(err, fs.ErrNotExist) || parent == dir {
 		return err
 	}
-	if err := makeDir(files, parent); err != nil {
+	if err := makeDirMode(files, parent, 0o777); err != nil {
 		return err
 	}
-	if err := files.MkdirAll(dir, 0o777); err != nil {
+	if err := files.MkdirAll(dir, mode); err != nil {
 		return err
 	}
 	return syncDir(files, parent)
