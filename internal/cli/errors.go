@@ -62,7 +62,7 @@ func (p *program) hint(err error) string {
 		{beck.ErrTopicNotFound, "see which topics there are: " + p.command("topics")},
 		{beck.ErrSubscriptionNotFound, "see which subscriptions there are: " + p.command("info TOPIC")},
 		{beck.ErrInUse, "if a server runs on it, go through the server: --at http://127.0.0.1:8080"},
-		{beck.ErrTooLarge, "the limit on a body is set by --max-body, of this command and of the server"},
+		{beck.ErrTooLarge, bodyLimitHint(err)},
 		{beck.ErrPosition, "a position is start, new, the id of a message, a time such as 2026-11-21T08:00:00Z, or -10m"},
 		{beck.ErrName, "a name is 1 to 200 of A-Z a-z 0-9 . _ : - and begins with a letter or digit"},
 		{beck.ErrFull, "make room, or remove old messages: " + p.command("delete TOPIC --before -24h")},
@@ -74,9 +74,23 @@ func (p *program) hint(err error) string {
 	return ""
 }
 
+// bodyLimitHint says how to raise the limit on bodies, if it was a body that was
+// too large: the limits on keys and headers are fixed. Which one it was, only the
+// text behind ErrTooLarge tells; it never repeats what the user gave.
+func bodyLimitHint(err error) string {
+	_, what, _ := strings.Cut(err.Error(), beck.ErrTooLarge.Error()+": ")
+	if strings.Contains(what, "body") || strings.Contains(what, lineTooLong) {
+		return "the limit on a body is set by --max-body, here and at the server"
+	}
+	return ""
+}
+
 func (p *program) unavailableHint() string {
-	if p.place.kind == placeRedis {
+	switch p.place.kind {
+	case placeRedis:
 		return "is Redis running there, and does it let this machine in?"
+	case placeDisk:
+		return "give a directory of this machine that can be read and written"
 	}
 	return "start a server with: " + p.called + " serve, or say where it is with --at (also redis://… or disk:DIR)"
 }

@@ -18,6 +18,9 @@ const (
 	batchBytes = 1 << 20
 )
 
+// lineTooLong is how the error of a line beyond the limit begins.
+const lineTooLong = "it is longer than"
+
 // lineReader reads lines of limited length.
 type lineReader struct {
 	r    *bufio.Reader
@@ -48,7 +51,7 @@ func (l *lineReader) next() ([]byte, error) {
 			return nil, err
 		}
 		if n > l.max {
-			return nil, fmt.Errorf("%w: it is longer than %s", beck.ErrTooLarge, new(size(l.max)))
+			return nil, fmt.Errorf("%w: %s %s", beck.ErrTooLarge, lineTooLong, new(size(l.max)))
 		}
 		if err == nil {
 			return line[:n], nil

@@ -139,8 +139,8 @@ func firstAfter(lines []int64, stored int64) int64 {
 func (p *program) continueFrom(stopped *stoppedLines, topic string) error {
 	if stopped.wrong > 0 {
 		limit := ""
-		if errors.Is(stopped, beck.ErrTooLarge) {
-			limit = "; the limit on a body is set by --max-body, here and at the server"
+		if raise := bodyLimitHint(stopped); raise != "" {
+			limit = "; " + raise
 		}
 		return &hinted{stopped, fmt.Sprintf("correct line %d and go on from there%s", stopped.wrong, limit)}
 	}
