@@ -78,8 +78,12 @@ of this machine, or in the Redis you already run.`,
 		p.versionCommand(),
 		p.benchCommand(),
 	)
+	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
 		c.Flags().SortFlags = false
+		if c.Name() == "help" {
+			c.Args = p.helpTopic
+		}
 	}
 	return root
 }
@@ -119,6 +123,15 @@ func (p *program) noSuchCommand(c *cobra.Command, args []string) error {
 		return &hinted{err, "did you mean: " + p.called + " " + like[0]}
 	}
 	return err
+}
+
+// helpTopic checks what follows "beck help": a command.
+func (p *program) helpTopic(c *cobra.Command, args []string) error {
+	root := c.Root()
+	if about, _, err := root.Find(args); err == nil && about != root {
+		return nil
+	}
+	return p.noSuchCommand(root, args)
 }
 
 // arguments checks the number of arguments of a verb and says which is missing.
