@@ -95,8 +95,11 @@ func (p *program) exit(ctx context.Context, err error) int {
 		return 0
 	}
 	if cut, ok := errors.AsType[*interrupted](context.Cause(ctx)); ok && errors.Is(err, context.Canceled) {
-		if lines, ok := errors.AsType[*stoppedLines](err); ok {
-			fmt.Fprintln(p.Err, "beck: interrupted: "+lines.progress())
+		if partly, ok := errors.AsType[interface {
+			error
+			progress() string
+		}](err); ok {
+			fmt.Fprintln(p.Err, "beck: interrupted: "+partly.progress())
 		}
 		return 128 + int(cut.signal)
 	}

@@ -105,11 +105,31 @@ func (p *publisher) done(ctx context.Context, b *batch, ids []string) error {
 		return nil
 	}
 	err := p.ids.write(ctx, []byte(strings.Join(ids, "\n")+"\n"))
-	if errors.Is(err, errOutputClosed) {
+	switch {
+	case errors.Is(err, errOutputClosed):
 		p.ids = nil
 		return nil
+	case err != nil && len(b.lines) == 0:
+		return &unprinted{err: err, ids: ids}
 	}
-	return err
+	return err // stoppedLines tells of lines
+}
+
+// unprinted is an error of printing the ids of messages that are stored.
+type unprinted struct {
+	err error
+	ids []string
+}
+
+func (e *unprinted) Error() string { return e.err.Error() + "; " + e.progress() }
+func (e *unprinted) Unwrap() error { return e.err }
+
+// progress says that the messages must not be published again.
+func (e *unprinted) progress() string {
+	if len(e.ids) == 1 {
+		return "the message is stored, with the id " + e.ids[0]
+	}
+	return fmt.Sprintf("%d messages are stored, up to the id %s", len(e.ids), e.ids[len(e.ids)-1])
 }
 
 // retry says whether and how to repeat what fails because a connection does.
