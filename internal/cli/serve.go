@@ -82,7 +82,7 @@ standard error.`,
 	flags.StringVar(&f.redis, "redis", "", "keep messages in the Redis at this `URL` instead: redis://… or rediss://…")
 	flags.BoolVar(&f.insecure, "insecure", false, "allow addresses other than loopback: anyone who reaches them may do anything")
 	flags.StringSliceVar(&f.hosts, "host", nil, "`NAME` by which a proxy in front of this server is called; may be repeated")
-	flags.DurationVar(&f.writeTimeout, "write-timeout", time.Minute, "cut off a client that takes nothing for this `DURATION`")
+	flags.DurationVar(&f.writeTimeout, "write-timeout", time.Minute, "cut off a client that doesn't take one write, up to about a page, within this `DURATION`")
 	flags.DurationVar(&f.drain, "drain", 10*time.Second, "`DURATION` that running requests may take to finish at the end")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
 	flags.BoolVar(&f.logJSON, "log-json", false, "log JSON lines")
@@ -160,7 +160,7 @@ func (p *program) runServer(ctx context.Context, bus *beck.Bus, listener net.Lis
 		return err
 	case <-ctx.Done():
 	}
-	log.Info("ending", "drain", f.drain, "cause", context.Cause(ctx).Error())
+	log.Info("ending", "drain", f.drain, endedBy(ctx))
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.drain)
 	defer cancel()
 	if err := s.Shutdown(ending); err != nil {
@@ -168,6 +168,14 @@ func (p *program) runServer(ctx context.Context, bus *beck.Bus, listener net.Lis
 		log.Warn("requests were cut off", "error", err)
 	}
 	return <-served
+}
+
+// endedBy says in the log why a server ends.
+func endedBy(ctx context.Context) slog.Attr {
+	if cut, ok := errors.AsType[*interrupted](context.Cause(ctx)); ok {
+		return slog.String("signal", cut.signal.String())
+	}
+	return slog.String("cause", context.Cause(ctx).Error())
 }
 
 // banner says what runs where, and how to try it.

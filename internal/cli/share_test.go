@@ -233,5 +233,6 @@ func TestCtrlC(t *testing.T) {
 		if code := server.exit(); code != 0 {
 			t.Errorf("exit code %d, said %s", code, server.err)
 		}
+		server.err.contains(t, "signal=terminated\n")
 	})
 }
