@@ -16,8 +16,8 @@ import (
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := &answer{ResponseWriter: w}
 	began := time.Now()
+	a := s.newAnswer(w, r)
 	defer func() {
 		failure := recover()
 		if failure != nil {
@@ -36,30 +36,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(a, r)
 }
 
-// answer is a ResponseWriter that remembers what it was told.
-type answer struct {
-	http.ResponseWriter
-	status int
-	begun  bool // something was sent before the request failed
-}
-
-func (a *answer) WriteHeader(status int) {
-	if a.status == 0 {
-		a.status = status
-	}
-	a.ResponseWriter.WriteHeader(status)
-}
-
-func (a *answer) Write(b []byte) (int, error) {
-	if a.status == 0 {
-		a.status = http.StatusOK
-	}
-	return a.ResponseWriter.Write(b)
-}
-
-// Unwrap lets http.ResponseController find the connection.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
-
 func (s *Server) panicked(a *answer, r *http.Request, failure any) {
 	a.begun = a.status != 0
 	if failure == http.ErrAbortHandler {
@@ -67,7 +43,7 @@ func (s *Server) panicked(a *answer, r *http.Request, failure any) {
 	}
 	s.log.Error("a request's handler panicked", "method", r.Method, "route", r.Pattern,
 		"panic", failure, "stack", string(debug.Stack()))
-	if !a.begun {
+	if !a.begun && r.Context().Err() == nil {
 		s.fail(a, r, wire.NewProblem(wire.CodeInternal, "a fault of the server; its log has more"))
 	}
 }
@@ -88,7 +64,8 @@ func (s *Server) finished(a *answer, r *http.Request, took time.Duration) {
 // fail answers with the problem that tells of an error. The connection of a
 // client that went away is closed without an answer.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if gone := r.Context().Err(); gone != nil && errors.Is(err, gone) {
+	// A body that didn't come in time ends the request's context as well.
+	if a, ok := w.(*answer); r.Context().Err() != nil && !(ok && a.unread) {
 		panic(http.ErrAbortHandler)
 	}
 	if s.ending.Err() != nil && errors.Is(err, context.Canceled) {
@@ -104,7 +81,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	body := append(p.Append(nil), '\n')
 	head.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.Status)
-	_ = s.send(w, body) // an error is a client that went away
+	_, _ = w.Write(body) // an error is a client that went away
 }
 
 // json answers with a small value.
@@ -139,24 +116,5 @@ func (s *Server) answer(w http.ResponseWriter, status int, body []byte) {
 	head.Set("Cache-Control", "no-store")
 	head.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_ = s.send(w, body) // an error is a client that went away
-}
-
-// portion is what a client must take within the write time-out.
-const portion = 64 << 10
-
-// send writes in portions, each with its own deadline: a slow client is served,
-// one that has stopped reading is not. An error means that the client is gone.
-func (s *Server) send(w http.ResponseWriter, b []byte) error {
-	connection := http.NewResponseController(w)
-	for len(b) > 0 {
-		n := min(len(b), portion)
-		// A writer without deadlines, as in tests, needs none.
-		_ = connection.SetWriteDeadline(time.Now().Add(s.o.WriteTimeout))
-		if _, err := w.Write(b[:n]); err != nil {
-			return err
-		}
-		b = b[n:]
-	}
-	return nil
+	_, _ = w.Write(body) // an error is a client that went away
 }

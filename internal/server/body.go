@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/beckmq/beck"
 	"github.com/beckmq/beck/internal/wire"
@@ -18,33 +17,26 @@ import (
 const maxSmall = 1 << 20
 
 // body reads the whole body of a request, which belongs to the caller.
-func (s *Server) body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+func (s *Server) body(r *http.Request, limit int64) ([]byte, error) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return nil, wire.NewProblem(wire.CodeUnsupported, "content encoding %.40q is not supported; send the body as it is", encoding)
 	}
 	if r.ContentLength > limit {
-		return nil, tooLarge(w, limit)
+		return nil, tooLarge(limit)
 	}
-	connection := http.NewResponseController(w)
-	_ = connection.SetReadDeadline(time.Now().Add(s.o.ReadTimeout))
 	text, err := readAll(r.Body, r.ContentLength, limit)
 	switch {
 	case err == nil:
-		// Otherwise the deadline would end the request while it is handled.
-		_ = connection.SetReadDeadline(time.Time{})
 		return text, nil
 	case errors.Is(err, errTooLong):
-		return nil, tooLarge(w, limit)
+		return nil, tooLarge(limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		w.Header().Set("Connection", "close")
 		return nil, wire.NewProblem(wire.CodeRequestTimeout, "the request was not sent within %v", s.o.ReadTimeout)
 	}
-	w.Header().Set("Connection", "close")
 	return nil, wire.NewProblem(wire.CodeMalformed, "the request ended too early: %v", err)
 }
 
-func tooLarge(w http.ResponseWriter, limit int64) error {
-	w.Header().Set("Connection", "close")
+func tooLarge(limit int64) error {
 	return wire.NewProblem(wire.CodeTooLarge, "%v: the request's body has more than the %d bytes allowed", beck.ErrTooLarge, limit)
 }
 
@@ -72,8 +64,8 @@ func readAll(r io.Reader, announced, limit int64) ([]byte, error) {
 
 // request reads a small JSON body into v; none at all is refused, unless it is
 // optional.
-func (s *Server) request(w http.ResponseWriter, r *http.Request, v any, optional bool) error {
-	text, err := s.body(w, r, maxSmall)
+func (s *Server) request(r *http.Request, v any, optional bool) error {
+	text, err := s.body(r, maxSmall)
 	if err != nil || optional && len(text) == 0 {
 		return err
 	}

@@ -27,7 +27,7 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) error {
 	if err := beck.CheckName(topic); err != nil {
 		return err
 	}
-	messages, err := s.published(w, r)
+	messages, err := s.published(r)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *Server) published(w http.ResponseWriter, r *http.Request) ([]beck.Message, error) {
+func (s *Server) published(r *http.Request) ([]beck.Message, error) {
 	if _, err := query(r); err != nil {
 		return nil, err
 	}
@@ -50,15 +50,15 @@ func (s *Server) published(w http.ResponseWriter, r *http.Request) ([]beck.Messa
 		return nil, err
 	}
 	if kind == ndjson {
-		return s.lines(w, r)
+		return s.lines(r)
 	}
-	m, err := s.raw(w, r)
+	m, err := s.raw(r)
 	return []beck.Message{m}, err
 }
 
 // lines reads a message from each line.
-func (s *Server) lines(w http.ResponseWriter, r *http.Request) ([]beck.Message, error) {
-	text, err := s.body(w, r, s.o.MaxRequest)
+func (s *Server) lines(r *http.Request) ([]beck.Message, error) {
+	text, err := s.body(r, s.o.MaxRequest)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (s *Server) lines(w http.ResponseWriter, r *http.Request) ([]beck.Message, 
 }
 
 // raw reads one message from the body and the headers.
-func (s *Server) raw(w http.ResponseWriter, r *http.Request) (beck.Message, error) {
+func (s *Server) raw(r *http.Request) (beck.Message, error) {
 	m := beck.Message{Key: r.Header.Get(headerKey)}
 	for name, values := range r.Header {
 		if short, ok := strings.CutPrefix(name, headerPrefix); ok {
@@ -81,7 +81,7 @@ func (s *Server) raw(w http.ResponseWriter, r *http.Request) (beck.Message, erro
 		}
 	}
 	var err error
-	if m.Body, err = s.body(w, r, int64(s.bus.MaxBody())); err != nil {
+	if m.Body, err = s.body(r, int64(s.bus.MaxBody())); err != nil {
 		return m, err
 	}
 	if len(m.Body) == 0 {

@@ -19,7 +19,12 @@ type stream struct {
 	mu   sync.Mutex // of w, once the stream has begun
 	over bool
 	beat *time.Timer
+	stop func() bool // what the end of the server does to the stream
 }
+
+// lastWords is how long the clients of streams have to take what is being sent
+// when the server shuts down.
+const lastWords = time.Second
 
 // newStream returns a stream that is not begun, so that errors can still be
 // answered as problems. It is cancelled when its client can't be written to.
@@ -38,6 +43,9 @@ func (t *stream) begin(b []byte) error {
 	head.Set("X-Accel-Buffering", "no") // or nginx would hold events back
 	t.w.WriteHeader(http.StatusOK)
 	t.server.metrics.streams.Inc()
+	if a, ok := t.w.(*answer); ok {
+		t.stop = context.AfterFunc(t.server.ending, func() { a.hurry(lastWords) })
+	}
 	t.beat = time.AfterFunc(t.server.o.Heartbeat, t.heartbeat)
 	return t.write(b)
 }
@@ -50,7 +58,7 @@ func (t *stream) write(b []byte) error {
 }
 
 func (t *stream) writeLocked(b []byte) error {
-	err := t.server.send(t.w, b)
+	_, err := t.w.Write(b)
 	if err == nil {
 		err = http.NewResponseController(t.w).Flush()
 	}
@@ -81,5 +89,8 @@ func (t *stream) close() {
 	defer t.mu.Unlock()
 	t.over = true
 	t.beat.Stop()
+	if t.stop != nil {
+		t.stop()
+	}
 	t.server.metrics.streams.Dec()
 }

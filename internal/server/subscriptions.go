@@ -14,7 +14,7 @@ import (
 // join makes a subscription, or joins the one there is.
 func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 	var req wire.JoinRequest
-	if err := s.request(w, r, &req, true); err != nil {
+	if err := s.request(r, &req, true); err != nil {
 		return err
 	}
 	existed, err := s.bus.Join(r.Context(), r.PathValue("topic"), r.PathValue("name"), &beck.JoinOptions{
@@ -40,7 +40,7 @@ const (
 // fetch leases messages to a consumer, and waits for them if it is asked to.
 func (s *Server) fetch(w http.ResponseWriter, r *http.Request) error {
 	var req wire.FetchRequest
-	if err := s.request(w, r, &req, false); err != nil {
+	if err := s.request(r, &req, false); err != nil {
 		return err
 	}
 	if time.Duration(req.Wait) > maxWait {
@@ -89,7 +89,7 @@ func (s *Server) giveBack(ctx context.Context, topic, name, consumer string, mes
 // settle ends or prolongs deliveries.
 func (s *Server) settle(w http.ResponseWriter, r *http.Request) error {
 	var req wire.SettleRequest
-	if err := s.request(w, r, &req, false); err != nil {
+	if err := s.request(r, &req, false); err != nil {
 		return err
 	}
 	settlements := make([]beck.Settlement, len(req.Settlements))
@@ -109,7 +109,7 @@ func (s *Server) settle(w http.ResponseWriter, r *http.Request) error {
 // leave forgets a consumer that holds nothing.
 func (s *Server) leave(w http.ResponseWriter, r *http.Request) error {
 	var req wire.LeaveRequest
-	if err := s.request(w, r, &req, false); err != nil {
+	if err := s.request(r, &req, false); err != nil {
 		return err
 	}
 	err := s.bus.Leave(r.Context(), r.PathValue("topic"), r.PathValue("name"), req.Consumer)

@@ -107,6 +107,6 @@ func (s *Server) landing(w http.ResponseWriter, r *http.Request) error {
 	head.Set("Content-Security-Policy", console.Policy)
 	head.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)
-	_ = s.send(w, console.Page(r.Host)) // an error is a client that went away
+	_, _ = w.Write(console.Page(r.Host)) // an error is a client that went away
 	return nil
 }
