@@ -145,9 +145,17 @@ func (c *consumer) printAndAcknowledge(ctx context.Context, messages []*beck.Mes
 
 	ending, cancel := outlive(ctx, settleGrace)
 	defer cancel()
-	err = c.persist(ending, func() error { return c.settle(ending, messages, beck.Ack) })
+	tries := 0
+	err = c.persist(ending, func() error {
+		tries++
+		return c.settle(ending, messages, beck.Ack)
+	})
 	if held, ok := errors.AsType[*beck.NotHeldError](err); ok {
-		c.note("%d of the messages printed had gone to another reader as well: their lease had ended", len(held.IDs))
+		// Where the answer of an earlier try was lost, that try may have
+		// acknowledged them.
+		if tries == 1 {
+			c.note("%d of the messages printed had gone to another reader as well: their lease had ended", len(held.IDs))
+		}
 		return nil
 	}
 	if err != nil {
