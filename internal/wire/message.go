@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"strconv"
 	"time"
 
@@ -17,7 +18,14 @@ import (
 //
 // The text belongs to the messages from then on: their bodies point into it.
 func DecodeLines(text []byte, max int) ([]beck.Message, error) {
-	messages := make([]beck.Message, 0, min(max, bytes.Count(text, []byte{'\n'})+1))
+	return DecodeLinesWithin(text, max, func(int) error { return nil })
+}
+
+// DecodeLinesWithin is DecodeLines with bounded memory: before it takes memory
+// beside the text it asks take for it, in bytes, and returns what that refuses
+// with.
+func DecodeLinesWithin(text []byte, max int, take func(bytes int) error) ([]beck.Message, error) {
+	var messages []beck.Message
 	for number := 1; len(text) > 0; number++ {
 		line := text
 		if end := bytes.IndexByte(text, '\n'); end >= 0 {
@@ -32,14 +40,18 @@ func DecodeLines(text []byte, max int) ([]beck.Message, error) {
 			return nil, NewProblem(CodeTooLarge, "%v: line %d: more than the %d messages that may be published at once", beck.ErrTooLarge, number, max)
 		}
 		var m beck.Message
-		s := scanner{b: line}
-		fields := &messageFields{into: &m, strict: true}
-		err := s.message(fields)
+		err := take(messageCost)
 		if err == nil {
-			err = s.end()
+			err = decodeLine(line, &messageFields{into: &m, strict: true, take: take})
+		}
+		if syntax, ok := errors.AsType[*SyntaxError](err); ok {
+			err = NewProblem(CodeMalformed, "line %d, %v", number, syntax)
+		}
+		if errors.Is(err, errHeaders) {
+			err = NewProblem(CodeTooLarge, "%v: line %d: the headers have more than the %d bytes, or are more than the %d, allowed", beck.ErrTooLarge, number, beck.MaxHeaderBytes, MaxHeaders)
 		}
 		if err != nil {
-			return nil, NewProblem(CodeMalformed, "line %d, %v", number, err)
+			return nil, err
 		}
 		if m.Body == nil {
 			return nil, NewProblem(CodeInvalidMessage, `%v: line %d has neither "body" nor "body_base64" (an empty body is "body":"")`, beck.ErrMessage, number)
@@ -49,11 +61,32 @@ func DecodeLines(text []byte, max int) ([]beck.Message, error) {
 	return messages, nil
 }
 
+// What a message and a header cost in memory, beside what their text has.
+const (
+	messageCost = 256
+	headerCost  = 128
+)
+
+// MaxHeaders is how many headers a message may have in a request.
+const MaxHeaders = 1000
+
+// errHeaders is for headers beyond their limits, of which no more are read.
+var errHeaders = errors.New("too many headers")
+
+func decodeLine(line []byte, fields *messageFields) error {
+	s := scanner{b: line}
+	if err := s.message(fields); err != nil {
+		return err
+	}
+	return s.end()
+}
+
 // messageFields is where the fields of a message object go.
 type messageFields struct {
 	into   *beck.Message
 	strict bool // a message to publish: unknown fields are errors, received ones left out
 	seen   uint
+	take   func(bytes int) error // asked for memory, if strict
 }
 
 // The fields of a message object, as bits of messageFields.seen.
@@ -106,15 +139,16 @@ func (s *scanner) messageField(f *messageFields, name []byte) error {
 	if f.strict && field&(fieldID|fieldTopic|fieldTime|fieldAttempt) != 0 {
 		return s.skip()
 	}
-	return s.messageValue(f.into, field, name)
+	return s.messageValue(f, field, name)
 }
 
-func (s *scanner) messageValue(m *beck.Message, field uint, name []byte) error {
+func (s *scanner) messageValue(f *messageFields, field uint, name []byte) error {
+	m := f.into
 	s.space()
 	at := s.i
 	if field == fieldHeaders {
 		var err error
-		m.Headers, err = s.headers()
+		m.Headers, err = s.headers(f)
 		return err
 	}
 	if field == fieldAttempt {
@@ -159,14 +193,25 @@ func whatOf(err error) string {
 	return err.Error()
 }
 
-func (s *scanner) headers() (map[string]string, error) {
+func (s *scanner) headers(f *messageFields) (map[string]string, error) {
 	headers := map[string]string{}
+	size := 0
 	err := s.object(func(name []byte) error {
 		s.space()
 		at := s.i
 		value, err := s.text()
 		if err != nil {
 			return s.wrong(at, "header %.60q: %s", name, whatOf(err))
+		}
+		if f.strict {
+			// Headers of a few bytes each would take many times their size.
+			size += len(name) + len(value)
+			if len(headers) == MaxHeaders || size > beck.MaxHeaderBytes {
+				return errHeaders
+			}
+			if err := f.take(headerCost + len(name) + len(value)); err != nil {
+				return err
+			}
 		}
 		if _, twice := headers[string(name)]; twice {
 			return s.wrong(at, "header %.60q is given twice", name)

@@ -4,7 +4,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -114,6 +117,47 @@ func TestDecodeLinesRefuses(t *testing.T) {
 		if !ok || p.Code != c.code || !strings.Contains(p.Detail, c.says) {
 			t.Errorf("%s\n gives %v\n want  %s … %s", c.text, err, c.code, c.says)
 		}
+	}
+}
+
+// Headers stop being read at their limits, and memory is asked for before it is
+// taken.
+func TestDecodeLinesTakesLittle(t *testing.T) {
+	headers := func(n int) string {
+		b := []byte(`{"body":"","headers":{`)
+		for i := range n {
+			b = fmt.Appendf(b, `%q:"",`, strconv.FormatInt(int64(i), 36))
+		}
+		return string(b[:len(b)-1]) + "}}"
+	}
+	if got, err := DecodeLines([]byte(headers(MaxHeaders)), 1); err != nil || len(got[0].Headers) != MaxHeaders {
+		t.Errorf("the most headers give %v", err)
+	}
+	for what, text := range map[string]string{
+		"many headers":  headers(1_000_000),
+		"large headers": `{"body":"","headers":{"a":"` + strings.Repeat("x", beck.MaxHeaderBytes) + `"}}`,
+	} {
+		line := []byte(text)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := DecodeLines(line, 1)
+		runtime.ReadMemStats(&after)
+		if p, ok := errors.AsType[*Problem](err); !ok || p.Code != CodeTooLarge || !errors.Is(err, beck.ErrTooLarge) {
+			t.Errorf("%s give %v", what, err)
+		}
+		if taken := after.TotalAlloc - before.TotalAlloc; taken > 1<<20 {
+			t.Errorf("%s take %d bytes", what, taken)
+		}
+	}
+	refusal, asked := errors.New("no more"), 0
+	_, err := DecodeLinesWithin([]byte(strings.Repeat(headers(500)+"\n", 100)), 100, func(n int) error {
+		if asked += n; asked > 1<<20 {
+			return refusal
+		}
+		return nil
+	})
+	if err != refusal {
+		t.Errorf("memory that is refused gives %v", err)
 	}
 }
 
