@@ -76,6 +76,7 @@ func BenchmarkFetchAndAck(b *testing.B) {
 		topic := "bench" + time.Now().Format("150405.000000")
 		join(b, e, topic, "s", time.Minute)
 		fill(b, topic)
+		fetch(b, e, topic, "s", "warm", 1) // now the size of messages is known
 		b.ResetTimer()
 		for range b.N {
 			f, err := e.Fetch(ctx, topic, "s", driver.FetchRequest{Consumer: "c", Max: n})

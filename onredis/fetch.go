@@ -2,8 +2,8 @@ package onredis
 
 import (
 	"context"
-	"fmt"
-	"strconv"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -11,14 +11,17 @@ import (
 	"github.com/beckmq/beck/internal/driver"
 )
 
-// Fetch implements driver.Subscriber. In volume it is one pipeline of two
-// commands: the script take, which arms the watcher and tells what is due, and
-// XREADGROUP for messages never delivered. Messages pass through a script only
-// when they are retried or reclaimed.
+// Fetch implements driver.Subscriber. In volume it is one pipeline of three
+// commands: the script take, which arms the watcher and tells what is due,
+// XREADGROUP for messages never delivered, and XPENDING. Messages pass through a
+// script only when they are retried or reclaimed.
 func (e *engine) Fetch(ctx context.Context, topic, name string, req driver.FetchRequest) (driver.Fetched, error) {
 	s := e.subscription(topic, name)
-	l := e.reader(topic)
-	f, err := e.fetch(ctx, l, s, req)
+	f := &fetching{
+		engine: e, link: e.reader(topic), s: s, consumer: req.Consumer,
+		max: req.Max, room: min(req.Max, s.portion()), recovered: !req.Recover, due: -1, held: true,
+	}
+	err := f.run(ctx)
 	for range maxHeals {
 		if !isReply(err, "NOGROUP") {
 			break
@@ -26,31 +29,10 @@ func (e *engine) Fetch(ctx context.Context, topic, name string, req driver.Fetch
 		if err := e.heal(ctx, s); err != nil {
 			return driver.Fetched{}, err
 		}
-		f, err = e.fetch(ctx, l, s, req)
+		err = f.run(ctx) // it keeps what it has taken so far
 	}
 	if err != nil {
 		return driver.Fetched{}, e.explain(ctx, err, s.keys.stream, writing)
-	}
-	return f, nil
-}
-
-func (e *engine) fetch(ctx context.Context, l *link, s *subscription, req driver.FetchRequest) (driver.Fetched, error) {
-	f := fetching{engine: e, link: l, s: s, consumer: req.Consumer, max: req.Max, due: -1, held: true}
-	if req.Recover {
-		if err := f.recover(ctx); err != nil {
-			return driver.Fetched{}, err
-		}
-	}
-	if cursor, now := s.takeLook(); now && f.room() > 0 {
-		if err := f.reclaim(ctx, cursor); err != nil {
-			s.lookFailed()
-			return driver.Fetched{}, err
-		}
-	}
-	if f.room() > 0 {
-		if err := f.fill(ctx); err != nil {
-			return driver.Fetched{}, err
-		}
 	}
 	return f.result(), nil
 }
@@ -61,15 +43,39 @@ type fetching struct {
 	link     *link
 	s        *subscription
 	consumer string
-	max      int
+	max      int // messages asked for
+	room     int // how many more to take; less than max to bound memory
 
-	messages []driver.Message
-	due      time.Duration // until the next retry or its lease's end, -1 for none
-	held     bool          // a message may be leased, so its lease may end
+	recovered bool             // or not asked for
+	first     []driver.Message // recovered ones
+	again     []driver.Message // retries, and those whose lease has ended
+	fresh     []driver.Message // never delivered before
+
+	due  time.Duration // until the next retry or its lease's end, -1 for none
+	held bool          // a message may be leased, so its lease may end
 }
 
-func (f *fetching) room() int { return f.max - len(f.messages) }
+func (f *fetching) run(ctx context.Context) error {
+	if !f.recovered {
+		if err := f.recover(ctx); err != nil {
+			return err
+		}
+	}
+	if f.room > 0 {
+		if cursor, now := f.s.takeLook(); now {
+			if err := f.reclaim(ctx, cursor); err != nil {
+				f.s.lookFailed()
+				return err
+			}
+		}
+	}
+	if f.room > 0 {
+		return f.fill(ctx)
+	}
+	return nil
+}
 
+// result puts first what was delivered before, in the order of the topic.
 func (f *fetching) result() driver.Fetched {
 	next := f.due
 	if f.held {
@@ -78,41 +84,45 @@ func (f *fetching) result() driver.Fetched {
 			next = min(next, f.due)
 		}
 	}
+	messages := f.fresh
+	if len(f.first)+len(f.again) > 0 {
+		slices.SortFunc(f.again, func(a, b driver.Message) int { return strings.Compare(a.ID, b.ID) })
+		messages = slices.Concat(f.first, f.again, f.fresh)
+	}
+	f.s.weigh(messages)
 	f.s.mu.Lock()
 	lease := f.s.lease
 	f.s.mu.Unlock()
 	return driver.Fetched{
-		Messages: f.messages, Lease: lease, Next: max(0, next),
-		More: f.due == 0 || f.room() <= 0,
+		Messages: messages, Lease: lease, Next: max(0, next),
+		More: f.due == 0 || f.room <= 0,
 	}
 }
 
-// fill takes retries that are due and messages never delivered. Both have their
-// turn: if new messages left no room for retries, those come first next time.
+// fill takes retries that are due, and then messages never delivered, so that
+// what was given back keeps its place before them.
 func (f *fetching) fill(ctx context.Context) error {
-	if f.s.setDue(false) {
-		if err := f.take(ctx, f.room()); err != nil {
+	due, settled := f.s.retriesDue()
+	err := f.fillIn(ctx, due)
+	if err == nil {
+		f.s.setDue(f.due, settled)
+	}
+	return err
+}
+
+func (f *fetching) fillIn(ctx context.Context, due bool) error {
+	if !due {
+		if err := f.lookAndRead(ctx); err != nil || f.due != 0 || f.room <= 0 {
 			return err
 		}
-		if f.room() > 0 {
-			if _, err := f.read(ctx); err != nil {
-				return err
-			}
-		}
-	} else {
-		if err := f.lookAndRead(ctx); err != nil {
-			return err
-		}
-		if f.due == 0 && f.room() > 0 {
-			if err := f.take(ctx, f.room()); err != nil {
-				return err
-			}
-		}
+		// Another process has given something back. It goes before what was read.
+		return f.take(ctx, f.room)
 	}
-	if f.due == 0 {
-		f.s.setDue(true)
+	if err := f.take(ctx, f.room); err != nil || f.due == 0 || f.room <= 0 {
+		return err
 	}
-	return nil
+	_, err := f.read(ctx)
+	return err
 }
 
 // lookAndRead is the usual case: nothing is known to be due. It looks before it
@@ -127,7 +137,7 @@ func (f *fetching) lookAndRead(ctx context.Context) error {
 	if !isReply(err, "NOSCRIPT") {
 		return f.addTaken(looked, err)
 	}
-	if err := f.take(ctx, 0); err != nil || f.room() <= 0 {
+	if err := f.take(ctx, 0); err != nil || f.room <= 0 {
 		return err
 	}
 	_, err = f.read(ctx)
@@ -138,8 +148,10 @@ func (f *fetching) lookAndRead(ctx context.Context) error {
 // returns. It asks who holds anything after it has read, so that nothing can
 // have been taken unseen.
 func (f *fetching) read(ctx context.Context, before ...rueidis.Completed) ([]rueidis.RedisResult, error) {
-	pending := f.link.client.B().Xpending().Key(f.s.keys.stream).Group(f.s.id.name).Build()
-	replies, err := f.link.doMulti(ctx, append(before, f.readGroup(">", f.room()), pending)...)
+	b := f.link.client.B()
+	replies, err := f.link.doMulti(ctx, append(before,
+		b.Xreadgroup().Group(f.s.id.name, f.consumer).Count(int64(f.room)).Streams().Key(f.s.keys.stream).Id(">").Build(),
+		b.Xpending().Key(f.s.keys.stream).Group(f.s.id.name).Build())...)
 	if err != nil {
 		return nil, err
 	}
@@ -160,27 +172,19 @@ func readPending(reply rueidis.RedisResult) (bool, error) {
 	return n > 0, err
 }
 
-func (f *fetching) readGroup(from string, count int) rueidis.Completed {
-	return f.link.client.B().Xreadgroup().Group(f.s.id.name, f.consumer).Count(int64(count)).
-		Streams().Key(f.s.keys.stream).Id(from).Build()
-}
-
 // addNew adds what XREADGROUP returned, each with its first attempt.
 func (f *fetching) addNew(reply rueidis.RedisMessage, err error) error {
 	messages, err := readGroupReply(reply, err)
 	for i := range messages {
 		messages[i].Attempt = 1
 	}
-	f.add(messages)
-	return err
-}
-
-func (f *fetching) add(messages []driver.Message) {
-	if f.messages == nil {
-		f.messages = messages
+	if f.fresh == nil {
+		f.fresh = messages
 	} else {
-		f.messages = append(f.messages, messages...)
+		f.fresh = append(f.fresh, messages...)
 	}
+	f.room -= len(messages)
+	return err
 }
 
 // readGroupReply reads the entries of the one stream that was asked for.
@@ -203,108 +207,4 @@ func readGroupReply(reply rueidis.RedisMessage, err error) ([]driver.Message, er
 		return readEntries(list)
 	}
 	return nil, nil
-}
-
-func (f *fetching) takeArgs(count int) (keys, args []string) {
-	k := &f.s.keys
-	return []string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.lost},
-		[]string{f.s.id.name, f.consumer, strconv.Itoa(count)}
-}
-
-// take runs the script take.
-func (f *fetching) take(ctx context.Context, count int) error {
-	keys, args := f.takeArgs(count)
-	return f.addTaken(f.link.run(ctx, f.scripts.take, keys, args...))
-}
-
-// addTaken reads what the script take returned.
-func (f *fetching) addTaken(reply rueidis.RedisMessage, err error) error {
-	if err != nil {
-		return err
-	}
-	parts, err := reply.ToArray()
-	if err != nil || len(parts) != 3 {
-		return fmt.Errorf("%w: the script take returned %d parts: %v", driver.ErrCorrupt, len(parts), err)
-	}
-	if err := f.addLease(&parts[0]); err != nil {
-		return err
-	}
-	due, err := parts[1].ToInt64()
-	if err != nil {
-		return err
-	}
-	f.due = time.Duration(due)
-	if due > 0 {
-		f.due *= time.Millisecond
-	}
-	return f.addAttempts(&parts[2])
-}
-
-func (f *fetching) addLease(ms *rueidis.RedisMessage) error {
-	lease, err := ms.ToInt64()
-	if err == nil {
-		f.s.setLease(time.Duration(lease) * time.Millisecond)
-	}
-	return err
-}
-
-// addAttempts adds a list of {id, attempt, fields}.
-func (f *fetching) addAttempts(list *rueidis.RedisMessage) error {
-	entries, err := list.ToArray()
-	if err != nil {
-		return err
-	}
-	for i := range entries {
-		parts, err := entries[i].ToArray()
-		if err != nil || len(parts) != 3 {
-			return fmt.Errorf("%w: a script returned an entry of %d parts: %v", driver.ErrCorrupt, len(parts), err)
-		}
-		m, err := readEntry(&parts[0], &parts[2])
-		if err != nil {
-			return err
-		}
-		attempt, err := parts[1].ToInt64()
-		if err != nil {
-			return err
-		}
-		m.Attempt = int(attempt)
-		f.messages = append(f.messages, m)
-	}
-	return nil
-}
-
-// reclaim takes messages whose lease has ended.
-func (f *fetching) reclaim(ctx context.Context, cursor string) error {
-	reply, err := f.link.run(ctx, f.scripts.reclaim, []string{f.s.keys.stream, f.s.keys.subs, f.s.keys.lost},
-		f.s.id.name, f.consumer, strconv.Itoa(f.room()), cursor)
-	if err != nil {
-		return err
-	}
-	parts, err := reply.ToArray()
-	if err != nil || len(parts) != 4 {
-		return fmt.Errorf("%w: the script reclaim returned %d parts: %v", driver.ErrCorrupt, len(parts), err)
-	}
-	if err := f.addLease(&parts[0]); err != nil {
-		return err
-	}
-	if cursor, err = parts[1].ToString(); err != nil {
-		return err
-	}
-	f.s.looked(cursor)
-	if lost, err := parts[2].ToInt64(); err == nil && lost > 0 {
-		f.log.Warn("messages were removed from a topic by someone else while they were leased",
-			"topic", f.s.id.topic, "subscription", f.s.id.name, "messages", lost)
-	}
-	return f.addAttempts(&parts[3])
-}
-
-// recover takes what the consumer holds already, the oldest first.
-func (f *fetching) recover(ctx context.Context) error {
-	k := &f.s.keys
-	reply, err := f.link.run(ctx, f.scripts.recover, []string{k.stream, k.subs, k.lost, k.leased, k.retry},
-		f.s.id.name, f.consumer, strconv.Itoa(f.max))
-	if err != nil {
-		return err
-	}
-	return f.addAttempts(&reply)
 }

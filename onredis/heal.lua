@@ -12,15 +12,38 @@ config = config and cjson.decode(config)
 if config and config.deleted then return 'deleted' end
 if not config and ARGV[2] ~= '1' then return 'unknown' end
 
-local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], config and (config.pos or config.from) or '0-0', 'MKSTREAM')
+local last = '0-0'
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local info = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+  end
+end
+
+-- later tells whether the id a comes after b. Ids are compared as texts, since
+-- their numbers may be larger than Lua's are exact.
+local function later(a, b)
+  local ams, aseq = a:match('^(%d+)-(%d+)$')
+  local bms, bseq = b:match('^(%d+)-(%d+)$')
+  if ams == bms then ams, bms = aseq, bseq end
+  if #ams ~= #bms then return #ams > #bms end
+  return ams > bms
+end
+
+-- A position ahead of the stream is of one that is no more: what comes now may
+-- never get so far.
+local from = config and (config.pos or config.from) or '0-0'
+if later(from, last) then from = '0-0' end
+local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], from, 'MKSTREAM')
 if made.err then
   if made.err:find('^BUSYGROUP') then return 'there' end
   return made
 end
 if not config then
   local time = redis.call('TIME')
-  redis.call('HSET', KEYS[2], ARGV[1], cjson.encode({
-    from = '0-0', lease_ms = tonumber(ARGV[3]), created = time[1] * 1000 + math.floor(time[2] / 1000),
-  }))
+  config = {from = from, lease_ms = tonumber(ARGV[3]), created = time[1] * 1000 + math.floor(time[2] / 1000)}
 end
+config.pos = from
+redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(config))
+redis.call('PERSIST', KEYS[2]) -- what DeleteTopic left there ends after an hour
 return 'healed'

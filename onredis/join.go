@@ -27,15 +27,18 @@ func (e *engine) Join(ctx context.Context, topic, name string, config driver.Joi
 	if err != nil {
 		return false, e.explain(ctx, err, s.keys.stream, writing)
 	}
-	switch answer, err := reply.ToString(); {
+	parts, err := reply.ToArray()
+	if err != nil || len(parts) == 0 {
+		return false, fmt.Errorf("%w: the script join returned %d parts: %v", driver.ErrCorrupt, len(parts), err)
+	}
+	answer, err := parts[0].ToString()
+	switch {
 	case err != nil:
 		return false, e.explain(ctx, err, s.keys.stream, writing)
 	case answer == "ahead":
 		return false, fmt.Errorf("%w: the topic has not given out %s yet", driver.ErrPosition, config.From.ID)
-	default:
-		s.setKnown()
-		return answer == "existed", nil
 	}
+	return answer == "existed", s.readLease(&parts[len(parts)-1])
 }
 
 // groupStart says how the script join is to place a group, which begins behind

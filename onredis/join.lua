@@ -7,7 +7,8 @@
 --            given out
 --          3 id
 --          4 lease in ms, 0 for none given  5 lease in ms for a new subscription
--- Returns  "made", "existed", or "ahead" if a known id was not given out yet
+-- Returns  {"made" or "existed", lease in ms}, or {"ahead"} if a known id was not
+--          given out yet
 
 local exists, last = false, '0-0'
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -40,12 +41,14 @@ local answer = 'existed'
 if not exists then
   local from = ARGV[3]
   if config then
-    -- The group was lost: it goes on where it is known to have been.
+    -- The group was lost: it goes on where it is known to have been, as in heal.
     from = config.pos or config.from or '0-0'
+    if later(from, last) then from = '0-0' end
+    config.pos = from
   else
     answer = 'made'
     if ARGV[2] == 'end' then from = last end
-    if ARGV[2] == 'known' and later(from, last) then return 'ahead' end
+    if ARGV[2] == 'known' and later(from, last) then return {'ahead'} end
     config = {from = from, lease_ms = tonumber(ARGV[5]), created = now}
   end
   redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], from, 'MKSTREAM')
@@ -54,7 +57,10 @@ end
 config = config or {lease_ms = tonumber(ARGV[5]), created = now}
 
 -- Leases are counted from when a message was delivered, so for a new lease that
--- moment is shifted, for what is pending to keep the end that it has.
+-- moment is shifted, for what is pending to keep the end that it has, or to end
+-- one new lease from now if that comes first: nothing can be delivered in the
+-- future. Where very much is pending it is left, not to hold up Redis; its leases
+-- then have their new length from their delivery on.
 local function shift(by)
   local from = '-'
   repeat
@@ -71,11 +77,11 @@ end
 local lease = tonumber(ARGV[4])
 if lease > 0 then
   local old = config.lease_ms or 30000
-  if old ~= lease then shift(lease - old) end
+  if old ~= lease and redis.call('XPENDING', KEYS[1], ARGV[1])[1] <= 5000 then shift(lease - old) end
   config.lease_ms = lease
 end
 
 local kept = cjson.encode(config)
 if redis.call('HGET', KEYS[2], ARGV[1]) ~= kept then redis.call('HSET', KEYS[2], ARGV[1], kept) end
 redis.call('PERSIST', KEYS[2])
-return answer
+return {answer, config.lease_ms or 30000}

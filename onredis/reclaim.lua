@@ -13,12 +13,14 @@ local config = redis.call('HGET', KEYS[2], ARGV[1])
 config = config and cjson.decode(config) or {}
 lease = config.lease_ms or lease
 
--- One XAUTOCLAIM looks at ten times as many messages as it may claim; a bounded
--- number of them keeps the script short.
+-- One XAUTOCLAIM looks at ten times as many messages as it may claim. All together
+-- look at about ten thousand, to keep the script short.
 local max, cursor, lost, taken = tonumber(ARGV[3]), ARGV[4], 0, {}
-for _ = 1, 100 do
-  local r = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], lease, cursor, 'COUNT', max - #taken)
-  cursor = r[1]
+local looks = 10000
+while looks > 0 do
+  local count = math.min(max - #taken, 1000)
+  local r = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], lease, cursor, 'COUNT', count)
+  cursor, looks = r[1], looks - 10 * count
   for _, entry in ipairs(r[2]) do
     local pending = redis.call('XPENDING', KEYS[1], ARGV[1], entry[1], entry[1], 1)
     taken[#taken + 1] = {entry[1], pending[1][4], entry[2]}
@@ -49,6 +51,7 @@ end
 if not config.deleted and pos ~= config.pos then
   config.pos = pos
   redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(config))
+  redis.call('PERSIST', KEYS[2]) -- what DeleteTopic left there ends after an hour
 end
 
 local gone = math.max(10 * lease, 3600000)

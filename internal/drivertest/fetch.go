@@ -20,6 +20,7 @@ func fetchCases() []Case {
 		{Name: "missing", Promise: "a subscription that does not exist is ErrSubscriptionNotFound, also if its topic does not exist", run: fetchMissing},
 		{Name: "never waits", Promise: "an empty fetch returns at once, and does not ask to be asked again if there is nothing to wait for but a hint", run: fetchNeverWaits},
 		{Name: "recover", Promise: "Recover returns what the consumer holds, the oldest first, with a new lease and a higher attempt, and nothing of others", run: fetchRecover},
+		{Name: "released first", Promise: "messages that a consumer gave back come again before any that was never delivered, in topic order, in one fetch as in several", run: fetchReleasedFirst},
 	}
 }
 
@@ -205,4 +206,27 @@ func fetchRecover(t *T) {
 	t.wantIDs("Recover of c, which holds nothing", f.Messages, ids[4])
 	t.settle(orders, billing, "a", driver.Acknowledge, ids[0], ids[2])
 	t.settle(orders, billing, "b", driver.Acknowledge, ids[3])
+}
+
+// fetchReleasedFirst stops a consumer that has fetched ahead, and starts another.
+func fetchReleasedFirst(t *T) {
+	t.joinStart(orders, billing, long)
+	ids := t.appendN(orders, 60)
+	t.wantIDs("fetched", t.take(orders, billing, "old", 30), ids[:30]...)
+	t.settle(orders, billing, "old", driver.Acknowledge, ids[:5]...)
+	// Given back as handlers come to their ends: not in order, nor all at once.
+	for _, part := range [][]string{ids[20:30], ids[5:12], ids[12:20]} {
+		t.settle(orders, billing, "old", driver.Release, part...)
+	}
+	f := t.fetch(orders, billing, driver.FetchRequest{Consumer: "new", Max: 10})
+	got := append(f.Messages, t.take(orders, billing, "new", 25-len(f.Messages))...)
+	t.wantIDs("the first 25 after the restart", got, ids[5:30]...)
+
+	t.settle(orders, billing, "new", driver.Release, ids[5:30]...)
+	t.wantIDs("all after another restart", t.take(orders, billing, "newer", 55), ids[5:]...)
+	for _, m := range got {
+		if m.Attempt != 1 {
+			t.Errorf("message %s has attempt %d, though it was given back unhandled", m.ID, m.Attempt)
+		}
+	}
 }

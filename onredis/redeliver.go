@@ -1,0 +1,127 @@
+package onredis
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/beckmq/beck/internal/driver"
+)
+
+func (f *fetching) takeArgs(count int) (keys, args []string) {
+	k := &f.s.keys
+	return []string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.lost},
+		[]string{f.s.id.name, f.consumer, strconv.Itoa(count)}
+}
+
+// take runs the script take.
+func (f *fetching) take(ctx context.Context, count int) error {
+	keys, args := f.takeArgs(count)
+	return f.addTaken(f.link.run(ctx, f.scripts.take, keys, args...))
+}
+
+// addTaken reads what the script take returned.
+func (f *fetching) addTaken(reply rueidis.RedisMessage, err error) error {
+	if err != nil {
+		return err
+	}
+	parts, err := reply.ToArray()
+	if err != nil || len(parts) != 3 {
+		return fmt.Errorf("%w: the script take returned %d parts: %v", driver.ErrCorrupt, len(parts), err)
+	}
+	if err := f.s.readLease(&parts[0]); err != nil {
+		return err
+	}
+	due, err := parts[1].ToInt64()
+	if err != nil {
+		return err
+	}
+	f.due = time.Duration(due)
+	if due > 0 {
+		f.due *= time.Millisecond
+	}
+	messages, err := readAttempts(&parts[2])
+	f.again = append(f.again, messages...)
+	f.room -= len(messages)
+	return err
+}
+
+// readAttempts reads a list of {id, attempt, fields}.
+func readAttempts(list *rueidis.RedisMessage) ([]driver.Message, error) {
+	entries, err := list.ToArray()
+	if err != nil {
+		return nil, err
+	}
+	messages := make([]driver.Message, 0, len(entries))
+	for i := range entries {
+		parts, err := entries[i].ToArray()
+		if err != nil || len(parts) != 3 {
+			return nil, fmt.Errorf("%w: a script returned an entry of %d parts: %v", driver.ErrCorrupt, len(parts), err)
+		}
+		m, err := readEntry(&parts[0], &parts[2])
+		if err != nil {
+			return nil, err
+		}
+		attempt, err := parts[1].ToInt64()
+		if err != nil {
+			return nil, err
+		}
+		m.Attempt = int(attempt)
+		messages = append(messages, m)
+	}
+	return messages, nil
+}
+
+// reclaim takes messages whose lease has ended.
+func (f *fetching) reclaim(ctx context.Context, cursor string) error {
+	reply, err := f.link.run(ctx, f.scripts.reclaim, []string{f.s.keys.stream, f.s.keys.subs, f.s.keys.lost},
+		f.s.id.name, f.consumer, strconv.Itoa(f.room), cursor)
+	if err != nil {
+		return err
+	}
+	parts, err := reply.ToArray()
+	if err != nil || len(parts) != 4 {
+		return fmt.Errorf("%w: the script reclaim returned %d parts: %v", driver.ErrCorrupt, len(parts), err)
+	}
+	if err := f.s.readLease(&parts[0]); err != nil {
+		return err
+	}
+	if cursor, err = parts[1].ToString(); err != nil {
+		return err
+	}
+	if lost, err := parts[2].ToInt64(); err == nil && lost > 0 {
+		f.log.Warn("messages were removed from a topic by someone else while they were leased",
+			"topic", f.s.id.topic, "subscription", f.s.id.name, "messages", lost)
+	}
+	messages, err := readAttempts(&parts[3])
+	f.again = append(f.again, messages...)
+	f.room -= len(messages)
+	f.s.looked(cursor, f.room <= 0)
+	return err
+}
+
+// recover takes what the consumer holds already, the oldest first. It is not
+// bounded by the size of messages: the caller tells by their number whether these
+// were all, and what it holds was fetched in bounded portions.
+func (f *fetching) recover(ctx context.Context) error {
+	k := &f.s.keys
+	reply, err := f.link.run(ctx, f.scripts.recover, []string{k.stream, k.subs, k.lost, k.leased, k.retry},
+		f.s.id.name, f.consumer, strconv.Itoa(f.max))
+	if err != nil {
+		return err
+	}
+	parts, err := reply.ToArray()
+	if err != nil || len(parts) != 2 {
+		return fmt.Errorf("%w: the script recover returned %d parts: %v", driver.ErrCorrupt, len(parts), err)
+	}
+	if err := f.s.readLease(&parts[0]); err != nil {
+		return err
+	}
+	f.first, err = readAttempts(&parts[1])
+	f.room -= len(f.first)
+	f.recovered = err == nil
+	return err
+}
