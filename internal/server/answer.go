@@ -76,6 +76,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.log.Error("a request failed", "method", r.Method, "route", r.Pattern, "error", err)
 	}
 	head := w.Header()
+	if isBusy(err) {
+		head.Set("Retry-After", "1")
+	}
 	head.Set("Content-Type", wire.ProblemType)
 	head.Set("Cache-Control", "no-store")
 	body := append(p.Append(nil), '\n')

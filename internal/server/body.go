@@ -16,20 +16,23 @@ import (
 // maxSmall bounds requests other than those that publish.
 const maxSmall = 1 << 20
 
-// body reads the whole body of a request, which belongs to the caller.
-func (s *Server) body(r *http.Request, limit int64) ([]byte, error) {
+// body reads the whole body of a request, which belongs to the caller, into
+// memory of the share.
+func (s *Server) body(r *http.Request, limit int64, of *share) ([]byte, error) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return nil, wire.NewProblem(wire.CodeUnsupported, "content encoding %.40q is not supported; send the body as it is", encoding)
 	}
 	if r.ContentLength > limit {
 		return nil, tooLarge(limit)
 	}
-	text, err := readAll(r.Body, r.ContentLength, limit)
+	text, err := readAll(r.Body, r.ContentLength, limit, of)
 	switch {
 	case err == nil:
 		return text, nil
 	case errors.Is(err, errTooLong):
 		return nil, tooLarge(limit)
+	case isBusy(err):
+		return nil, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, wire.NewProblem(wire.CodeRequestTimeout, "the request was not sent within %v", s.o.ReadTimeout)
 	}
@@ -42,12 +45,24 @@ func tooLarge(limit int64) error {
 
 var errTooLong = errors.New("longer than allowed")
 
+const (
+	// firstRead is the most that is taken for a body of which nothing came yet.
+	firstRead = 32 << 10
+	// largeBody is the size beyond which a body's memory grows by a quarter
+	// instead of doubling.
+	largeBody = 8 << 20
+)
+
 // readAll takes memory only as data comes, whatever length was announced.
-func readAll(r io.Reader, announced, limit int64) ([]byte, error) {
-	text := make([]byte, 0, min(max(announced, 511), 1<<20)+1)
+func readAll(r io.Reader, announced, limit int64, of *share) ([]byte, error) {
+	var text []byte
 	for {
 		if len(text) == cap(text) {
-			text = slices.Grow(text, len(text))
+			room := roomFor(cap(text), announced)
+			if err := of.take(room - cap(text)); err != nil {
+				return nil, err
+			}
+			text = append(make([]byte, 0, room), text...)
 		}
 		n, err := r.Read(text[len(text):cap(text)])
 		text = text[:len(text)+n]
@@ -62,10 +77,24 @@ func readAll(r io.Reader, announced, limit int64) ([]byte, error) {
 	}
 }
 
+// roomFor is how much memory a body is given next that has filled what it has.
+func roomFor(has int, announced int64) int {
+	room := max(firstRead, 2*has)
+	if has >= largeBody {
+		room = has + has/4
+	}
+	if all := int(announced) + 1; all > has { // one more, to see the end
+		room = min(room, all)
+	}
+	return room
+}
+
 // request reads a small JSON body into v; none at all is refused, unless it is
 // optional.
 func (s *Server) request(r *http.Request, v any, optional bool) error {
-	text, err := s.body(r, maxSmall)
+	of := s.memory.share()
+	defer of.giveBack()
+	text, err := s.body(r, maxSmall, of)
 	if err != nil || optional && len(text) == 0 {
 		return err
 	}

@@ -24,8 +24,9 @@ type Options struct {
 	Hosts []string
 
 	// MaxRequest is the largest request in bytes. The body of one message is
-	// bounded by beck.Options.MaxBody. Defaults to 64 MiB, or eight of the
-	// largest bodies, if that is more.
+	// bounded by beck.Options.MaxBody. All requests together may take the memory
+	// of four such ones; beyond that, large ones are refused until there is room.
+	// Defaults to 64 MiB, or eight of the largest bodies, if that is more.
 	MaxRequest int64
 
 	// ReadTimeout is how long a client may take to send a request. Defaults to
@@ -48,6 +49,9 @@ const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 3 * time.Minute
 	maxHeaderBytes    = 64 << 10
+
+	// requestsAtOnce is how many of the largest requests are read at a time.
+	requestsAtOnce = 4
 )
 
 func (o *Options) withDefaults(bus *beck.Bus) (Options, error) {

@@ -27,7 +27,9 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) error {
 	if err := beck.CheckName(topic); err != nil {
 		return err
 	}
-	messages, err := s.published(r)
+	of := s.memory.share()
+	defer of.giveBack()
+	messages, err := s.published(r, of)
 	if err != nil {
 		return err
 	}
@@ -41,7 +43,7 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *Server) published(r *http.Request) ([]beck.Message, error) {
+func (s *Server) published(r *http.Request, of *share) ([]beck.Message, error) {
 	if _, err := query(r); err != nil {
 		return nil, err
 	}
@@ -50,19 +52,19 @@ func (s *Server) published(r *http.Request) ([]beck.Message, error) {
 		return nil, err
 	}
 	if kind == ndjson {
-		return s.lines(r)
+		return s.lines(r, of)
 	}
-	m, err := s.raw(r)
+	m, err := s.raw(r, of)
 	return []beck.Message{m}, err
 }
 
 // lines reads a message from each line.
-func (s *Server) lines(r *http.Request) ([]beck.Message, error) {
-	text, err := s.body(r, s.o.MaxRequest)
+func (s *Server) lines(r *http.Request, of *share) ([]beck.Message, error) {
+	text, err := s.body(r, s.o.MaxRequest, of)
 	if err != nil {
 		return nil, err
 	}
-	messages, err := wire.DecodeLines(text, beck.MaxBatch)
+	messages, err := wire.DecodeLinesWithin(text, beck.MaxBatch, of.take)
 	if err == nil && len(messages) == 0 {
 		err = fmt.Errorf("%w: the request has no line with a message", beck.ErrMessage)
 	}
@@ -70,7 +72,7 @@ func (s *Server) lines(r *http.Request) ([]beck.Message, error) {
 }
 
 // raw reads one message from the body and the headers.
-func (s *Server) raw(r *http.Request) (beck.Message, error) {
+func (s *Server) raw(r *http.Request, of *share) (beck.Message, error) {
 	m := beck.Message{Key: r.Header.Get(headerKey)}
 	for name, values := range r.Header {
 		if short, ok := strings.CutPrefix(name, headerPrefix); ok {
@@ -81,7 +83,7 @@ func (s *Server) raw(r *http.Request) (beck.Message, error) {
 		}
 	}
 	var err error
-	if m.Body, err = s.body(r, int64(s.bus.MaxBody())); err != nil {
+	if m.Body, err = s.body(r, int64(s.bus.MaxBody()), of); err != nil {
 		return m, err
 	}
 	if len(m.Body) == 0 {

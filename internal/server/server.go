@@ -20,6 +20,7 @@ type Server struct {
 	mux     *http.ServeMux
 	guard   *guard
 	metrics *metrics
+	memory  *memory
 	http    *http.Server
 	buffers sync.Pool // of *[]byte
 
@@ -37,7 +38,7 @@ func New(bus *beck.Bus, o *Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bus: bus, o: full, log: full.Logger, guard: newGuard(full)}
+	s := &Server{bus: bus, o: full, log: full.Logger, guard: newGuard(full), memory: &memory{limit: requestsAtOnce * full.MaxRequest}}
 	s.ending, s.end = context.WithCancel(context.Background())
 	if s.metrics, err = newMetrics(bus); err != nil {
 		return nil, fmt.Errorf("server: metrics: %w", err)
