@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -35,12 +36,17 @@ const (
 
 // call sends a request and returns the body of its answer.
 func (e *engine) call(ctx context.Context, c call) ([]byte, error) {
-	answer, err := e.send(ctx, c)
+	ctx, silence := newSilence(ctx, e.patience)
+	defer silence.end()
+	answer, err := e.send(ctx, c, silence)
 	if err != nil {
 		return nil, err
 	}
 	defer answer.Body.Close()
-	body, err := readBody(answer)
+	body, err := readBody(listened{answer.Body, silence}, answer.ContentLength, maxAnswer)
+	if errors.Is(err, errTooLong) {
+		return nil, e.tooLong(c)
+	}
 	if err != nil {
 		return nil, e.lost(ctx, c, err, true)
 	}
@@ -50,8 +56,9 @@ func (e *engine) call(ctx context.Context, c call) ([]byte, error) {
 	return body, nil
 }
 
-// send sends a request and returns its answer, whose body must be closed.
-func (e *engine) send(ctx context.Context, c call) (*http.Response, error) {
+// send sends a request and returns its answer, whose body must be closed. What is
+// taken of the request's body breaks the silence.
+func (e *engine) send(ctx context.Context, c call, silence *silence) (*http.Response, error) {
 	target := e.base + c.path
 	if len(c.query) > 0 {
 		target += "?" + c.query.Encode()
@@ -66,6 +73,10 @@ func (e *engine) send(ctx context.Context, c call) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(traced, c.method, target, bytes.NewReader(c.body))
 	if err != nil {
 		return nil, fmt.Errorf("%w: a request that can't be made: %v", driver.ErrPosition, err)
+	}
+	if len(c.body) > 0 {
+		req.GetBody = func() (io.ReadCloser, error) { return listened{bytes.NewReader(c.body), silence}, nil }
+		req.Body, _ = req.GetBody() // it never fails
 	}
 	if c.kind != "" {
 		req.Header.Set("Content-Type", c.kind)
@@ -82,8 +93,10 @@ func (e *engine) send(ctx context.Context, c call) (*http.Response, error) {
 
 // lost tells what it means that no whole answer came.
 func (e *engine) lost(ctx context.Context, c call, err error, sent bool) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("http %s: %w", e.name, context.Cause(ctx))
+	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
+		err = cause
+	} else if ctx.Err() != nil {
+		return fmt.Errorf("http %s: %w", e.name, cause)
 	}
 	// Its outer error repeats method and URL.
 	if outer, ok := errors.AsType[*url.Error](err); ok {
@@ -97,7 +110,7 @@ func (e *engine) lost(ctx context.Context, c call, err error, sent bool) error {
 
 // refused makes an error of an answer that is none.
 func (e *engine) refused(c call, answer *http.Response, body []byte) error {
-	if p, ok := wire.DecodeProblem(body); ok {
+	if p, ok := problemIn(answer, body); ok {
 		if p.Code == wire.CodeClosed {
 			p.Code = wire.CodeUnavailable // the server's bus, not this one
 		}
@@ -120,14 +133,50 @@ func (e *engine) refused(c call, answer *http.Response, body []byte) error {
 	return fmt.Errorf("%w: http %s answered %s, which is not how a beck server answers; check the address", driver.ErrVersion, e.name, answer.Status)
 }
 
-// readBody reads an answer to its end.
-func readBody(answer *http.Response) ([]byte, error) {
-	if answer.ContentLength < 0 {
-		return io.ReadAll(answer.Body)
+// problemIn returns the problem that a beck server has answered with. One with a
+// code that this program doesn't know, and that is the server's own fault, may be
+// of anything in between.
+func problemIn(answer *http.Response, body []byte) (*wire.Problem, bool) {
+	if kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type")); kind != wire.ProblemType {
+		return nil, false
 	}
-	body := make([]byte, answer.ContentLength)
-	_, err := io.ReadFull(answer.Body, body)
-	return body, err
+	p, ok := wire.DecodeProblem(body)
+	if ok && answer.StatusCode >= 500 && wire.KindOf(p).Code != p.Code {
+		return nil, false
+	}
+	return p, ok
+}
+
+// maxAnswer bounds answers: a page, or what is fetched, has a few MiB, or a few
+// messages of the largest bodies.
+const maxAnswer = 256 << 20
+
+var errTooLong = errors.New("an answer that is too long")
+
+// readBody reads an answer to its end. It takes memory only as data comes,
+// whatever length was announced.
+func readBody(from io.Reader, announced, limit int64) ([]byte, error) {
+	if announced > limit {
+		return nil, errTooLong
+	}
+	var body bytes.Buffer
+	if announced > 0 {
+		body.Grow(int(min(announced, 1<<20)) + bytes.MinRead)
+	}
+	n, err := body.ReadFrom(io.LimitReader(from, limit+1))
+	if n > limit {
+		return nil, errTooLong
+	}
+	return body.Bytes(), err
+}
+
+// tooLong is for an answer that is not read to its end.
+func (e *engine) tooLong(c call) error {
+	kind := driver.ErrTooLarge
+	if c.changes() {
+		kind = driver.ErrUncertain
+	}
+	return fmt.Errorf("%w: http %s: the answer is larger than the %d MiB that are read; ask for fewer messages at a time", kind, e.name, maxAnswer>>20)
 }
 
 // jsonCall is a call with a JSON body, and a JSON answer that is read into

@@ -7,7 +7,7 @@
 //
 // A request that could not be sent is ErrUnavailable: nothing was done. One that
 // was sent, and whose answer did not come, is ErrUncertain if it may have changed
-// something. No request that may have changed something is ever sent twice. Every
+// something; so is one to a server that has been silent for half a minute. No request that may have changed something is ever sent twice. Every
 // other error is the server's own: errors.Is finds in it what it found there.
 //
 // # Waiting

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/beckmq/beck/internal/driver"
 )
@@ -18,6 +19,7 @@ type engine struct {
 	client         *http.Client
 	user, password string
 	signed         bool
+	patience       time.Duration
 
 	watches watches
 	ctx     context.Context // ends with Close

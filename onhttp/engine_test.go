@@ -102,6 +102,9 @@ func shut(t *testing.T, e *engine) {
 	}
 }
 
+// problem stands before the bodies that have a problem's content type.
+const problem = "problem "
+
 // What answers, but is no beck server, is told apart.
 func TestOtherServers(t *testing.T) {
 	for _, c := range []struct {
@@ -115,14 +118,22 @@ func TestOtherServers(t *testing.T) {
 		{401, "", "", driver.ErrDenied, driver.ErrDenied},
 		{413, "", "", driver.ErrTooLarge, driver.ErrTooLarge},
 		{502, "", "bad gateway", driver.ErrUncertain, driver.ErrUnavailable},
-		{503, "", `{"code":"closed","detail":"gone"}`, driver.ErrUnavailable, driver.ErrUnavailable},
+		{503, "", problem + `{"code":"closed","detail":"gone"}`, driver.ErrUnavailable, driver.ErrUnavailable},
+		{503, "", `{"code":"unavailable","detail":"of a proxy"}`, driver.ErrUncertain, driver.ErrUnavailable},
+		{502, "", problem + `{"code":"of_a_proxy"}`, driver.ErrUncertain, driver.ErrUnavailable},
+		{507, "", problem + `{"code":"full"}`, driver.ErrFull, driver.ErrFull},
+		{404, "", problem + `{"code":"topic_not_found"}`, driver.ErrTopicNotFound, driver.ErrTopicNotFound},
 	} {
 		other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if c.location != "" {
 				w.Header().Set("Location", c.location)
 			}
+			body, isProblem := strings.CutPrefix(c.body, problem)
+			if isProblem {
+				w.Header().Set("Content-Type", "application/problem+json; charset=utf-8")
+			}
 			w.WriteHeader(c.status)
-			fmt.Fprint(w, c.body)
+			fmt.Fprint(w, body)
 		}))
 		e := connect(t, other.URL)
 		if _, err := e.Append(t.Context(), "t", []driver.Message{{Body: []byte("x")}}); !errors.Is(err, c.changing) {

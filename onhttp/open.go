@@ -42,7 +42,7 @@ func newEngine(address string, o *Options) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{base: base.String(), name: base.Host + base.Path, log: o.Logger}
+	e := &engine{base: base.String(), name: base.Host + base.Path, log: o.Logger, patience: patience}
 	if user != nil {
 		password, _ := user.Password()
 		e.user, e.password, e.signed = user.Username(), password, true

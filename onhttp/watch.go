@@ -19,9 +19,9 @@ const (
 	// linger is how long the stream of a topic nobody watches any more is kept,
 	// for those who watch now and then.
 	linger = 10 * time.Second
-	// silence is how long a stream may bring nothing, not even a heartbeat,
+	// quietTime is how long a stream may bring nothing, not even a heartbeat,
 	// before it counts as lost.
-	silence = 50 * time.Second
+	quietTime = 50 * time.Second
 	// A stream that was lost is made again after a pause between these.
 	minPause, maxPause = 50 * time.Millisecond, 3 * time.Second
 )
@@ -129,13 +129,13 @@ var errEnded = errors.New("the server has ended the stream")
 func (e *engine) readStream(ctx context.Context, topic string, w *watch) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	quiet := time.AfterFunc(silence, func() {
-		cancel(fmt.Errorf("%w: nothing was heard for %v", driver.ErrUnavailable, silence))
+	quiet := time.AfterFunc(quietTime, func() {
+		cancel(fmt.Errorf("%w: nothing was heard for %v", driver.ErrUnavailable, quietTime))
 	})
 	defer quiet.Stop()
 
 	c := call{method: http.MethodGet, path: topicPath(topic) + "/wake"}
-	answer, err := e.send(ctx, c)
+	answer, err := e.send(ctx, c, nil)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (e *engine) readStream(ctx context.Context, topic string, w *watch) error {
 	}
 	lines := bufio.NewScanner(answer.Body)
 	for lines.Scan() {
-		quiet.Reset(silence)
+		quiet.Reset(quietTime)
 		if lines.Text() == wire.EventWake {
 			e.hint(w)
 		}
