@@ -14,9 +14,11 @@ import (
 )
 
 const (
-	// fetchMost is how many messages are leased at a time: enough to be fast,
-	// few enough to leave some to others.
-	fetchMost = 250
+	// fetchFirst is how many messages are leased at a time: enough to be fast,
+	// few enough to leave some to others. Of small ones it takes more.
+	fetchFirst = 250
+	// fetchBytes is about how large the bodies are for which it takes more.
+	fetchBytes = 1 << 20
 	// fetchWait is how long one fetch waits for the first message.
 	fetchWait = 20 * time.Second
 	// settleGrace is how long settling may go on after ctrl-C.
@@ -30,6 +32,8 @@ type consumer struct {
 	topic, as, name string
 	note            func(format string, args ...any)
 	noWait          bool
+	// most is how many messages to lease at a time.
+	most int
 	// lost says that the connection failed, so that messages may have been
 	// leased without being received.
 	lost bool
@@ -48,7 +52,7 @@ func (p *program) consume(ctx context.Context, bus *beck.Bus, to *printer, topic
 	default:
 		p.note("subscription %s was there already; it goes on where it is", f.as)
 	}
-	c := &consumer{bus: bus, to: to, topic: topic, as: f.as, name: consumerName(), note: p.note, noWait: f.noWait}
+	c := &consumer{bus: bus, to: to, topic: topic, as: f.as, name: consumerName(), note: p.note, noWait: f.noWait, most: fetchFirst}
 	err = c.run(ctx)
 	leaving, cancel := outlive(ctx, settleGrace)
 	defer cancel()
@@ -75,13 +79,15 @@ func consumerName() string {
 }
 
 func (c *consumer) run(ctx context.Context) error {
+	var next *ahead
 	for !c.to.enough() {
-		got, err := c.fetch(ctx)
+		got, err := c.fetch(ctx, next)
 		if err != nil {
 			return err
 		}
+		next = nil
 		if len(got.Messages) > 0 {
-			if err := c.printAndAcknowledge(ctx, got.Messages, got.Lease); err != nil {
+			if next, err = c.printAndAcknowledge(ctx, got); err != nil {
 				return err
 			}
 		} else if c.noWait && !got.More {
@@ -91,17 +97,28 @@ func (c *consumer) run(ctx context.Context) error {
 	return nil
 }
 
-// fetch leases messages, however often the connection fails meanwhile.
-func (c *consumer) fetch(ctx context.Context) (*beck.Fetched, error) {
-	o := beck.FetchOptions{Consumer: c.name, Max: c.to.want(fetchMost), Recover: c.lost}
+func (c *consumer) fetchOptions() beck.FetchOptions {
+	o := beck.FetchOptions{Consumer: c.name, Max: c.to.want(c.most)}
 	if !c.noWait {
 		o.Wait = fetchWait
 	}
-	var got *beck.Fetched
-	err := c.persist(ctx, func() (err error) {
+	return o
+}
+
+// fetch leases messages, however often the connection fails meanwhile. If they
+// are being fetched ahead, it waits for those.
+func (c *consumer) fetch(ctx context.Context, next *ahead) (got leased, err error) {
+	o := c.fetchOptions()
+	o.Recover = c.lost
+	err = c.persist(ctx, func() (err error) {
+		if next != nil {
+			got, err = next.wait()
+			next = nil
+			return err
+		}
 		// A fetch that failed may have leased messages all the same.
 		o.Recover = o.Recover || c.lost
-		got, err = c.bus.Fetch(ctx, c.topic, c.as, &o)
+		got, err = c.fetchOnce(ctx, o)
 		return err
 	})
 	c.lost = false
@@ -116,7 +133,7 @@ func (c *consumer) fetch(ctx context.Context) (*beck.Fetched, error) {
 func (c *consumer) giveBack(ctx context.Context) {
 	ending, cancel := outlive(ctx, settleGrace)
 	defer cancel()
-	got, err := c.bus.Fetch(ending, c.topic, c.as, &beck.FetchOptions{Consumer: c.name, Max: fetchMost, Recover: true})
+	got, err := c.bus.Fetch(ending, c.topic, c.as, &beck.FetchOptions{Consumer: c.name, Max: beck.MaxFetch, Recover: true})
 	if err == nil && len(got.Messages) > 0 {
 		c.release(ending, got.Messages)
 	}
@@ -131,22 +148,42 @@ func (c *consumer) release(ctx context.Context, messages []*beck.Message) {
 }
 
 // printAndAcknowledge prints messages and acknowledges them once they are
-// written. What could not be written is released for others.
-func (c *consumer) printAndAcknowledge(ctx context.Context, messages []*beck.Message, lease time.Duration) error {
-	stop := c.keepLeased(ctx, messages, lease)
-	err := c.to.print(ctx, nil, messages)
+// written, while it fetches the next ones. What could not be written is released
+// for others.
+func (c *consumer) printAndAcknowledge(ctx context.Context, got leased) (next *ahead, err error) {
+	stop := c.keepLeased(ctx, got)
+	err = c.to.print(ctx, nil, got.Messages)
 	stop()
 	if err != nil {
 		ending, cancel := outlive(ctx, settleGrace)
 		defer cancel()
-		c.release(ending, messages)
-		return err
+		c.release(ending, got.Messages)
+		return nil, err
 	}
+	c.most = fitting(got.Messages)
+	next = c.fetchAhead(ctx, got.Lease)
+	if err := c.acknowledge(ctx, got.Messages); err != nil {
+		c.drop(ctx, next)
+		return nil, err
+	}
+	return next, nil
+}
 
+// fitting is how many messages of the size of these to lease at a time.
+func fitting(messages []*beck.Message) int {
+	size := len(messages) // at least a byte each
+	for _, m := range messages {
+		size += len(m.Body)
+	}
+	return min(max(fetchBytes/(size/len(messages)), fetchFirst), beck.MaxFetch)
+}
+
+// acknowledge acknowledges messages that are written.
+func (c *consumer) acknowledge(ctx context.Context, messages []*beck.Message) error {
 	ending, cancel := outlive(ctx, settleGrace)
 	defer cancel()
 	tries := 0
-	err = c.persist(ending, func() error {
+	err := c.persist(ending, func() error {
 		tries++
 		return c.settle(ending, messages, beck.Ack)
 	})
@@ -170,32 +207,6 @@ func (c *consumer) settle(ctx context.Context, messages []*beck.Message, do func
 		settlements[i] = do(m.ID)
 	}
 	return c.bus.Settle(ctx, c.topic, c.as, c.name, settlements...)
-}
-
-// keepLeased renews leases while messages are being written, which lasts as
-// long as the reader of standard output likes.
-func (c *consumer) keepLeased(ctx context.Context, messages []*beck.Message, lease time.Duration) (stop func()) {
-	if lease <= 0 {
-		return func() {}
-	}
-	renewing, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(lease / 3)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				if err := c.settle(renewing, messages, beck.Renew); err != nil && renewing.Err() == nil {
-					c.note("%s", oneLine(err))
-				}
-			case <-renewing.Done():
-				return
-			}
-		}
-	}()
-	return func() { cancel(); <-done }
 }
 
 // persist repeats what fails because the connection does.

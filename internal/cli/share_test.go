@@ -90,13 +90,13 @@ func TestKilledReader(t *testing.T) {
 		write.Close()
 		stuck.err.contains(t, "subscription billing is new")
 		// It holds on to them beyond the lease while it lives.
-		waitPending(t, env, fetchMost)
+		waitPending(t, env, fetchFirst)
 		time.Sleep(1500 * time.Millisecond)
 		other := start(t, env, "sub", "logs", "--as", "billing")
-		other.out.until(t, "all but what the first holds", hasLines(n-fetchMost))
+		other.out.until(t, "all but what the first holds", hasLines(n-fetchFirst))
 		time.Sleep(1500 * time.Millisecond)
-		if got := len(other.out.lines()); got != n-fetchMost {
-			t.Fatalf("the other got %d lines while the first one lived, want %d", got, n-fetchMost)
+		if got := len(other.out.lines()); got != n-fetchFirst {
+			t.Fatalf("the other got %d lines while the first one lived, want %d", got, n-fetchFirst)
 		}
 		stuck.kill()
 		other.out.until(t, "all", hasLines(n))

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/beckmq/beck"
 	"github.com/beckmq/beck/internal/redistest"
 )
 
@@ -189,7 +190,7 @@ func TestRetryOverACrash(t *testing.T) {
 			t.Errorf("%v received %d different lines, want %d", p.cmd.Args, got, n)
 		}
 		// One batch may be stored, or delivered, twice.
-		if repeated > batchLines+fetchMost {
+		if repeated > batchLines+beck.MaxFetch {
 			t.Errorf("%v received %d lines twice", p.cmd.Args, repeated)
 		}
 	}
