@@ -36,6 +36,11 @@ func parseAddress(text string) (address, error) {
 	if scheme != "redis" && scheme != "rediss" {
 		return address{}, fmt.Errorf("%w: scheme %.20q of the address; it takes redis:// or rediss://", beck.ErrOption, scheme)
 	}
+	_, rest, _ := strings.Cut(text, "://")
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 && strings.Contains(rest[i:], "@") {
+		// Most likely all before the @ is user and password.
+		return address{}, fmt.Errorf("%w: the address has an @ behind the host; write / ? and # in a password as %%2F, %%3F and %%23", beck.ErrOption)
+	}
 	u, err := url.Parse(text)
 	if err != nil {
 		return address{}, fmt.Errorf("%w: the address is malformed; it takes %s://user:password@host:port/db, with special characters in user and password %%-encoded", beck.ErrOption, scheme)

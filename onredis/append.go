@@ -2,6 +2,7 @@ package onredis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/redis/rueidis"
@@ -58,13 +59,19 @@ func (e *engine) appendIDs(ctx context.Context, stream string, ids []string, rep
 		}
 		err = e.explain(ctx, err, stream, writing)
 		for _, later := range replies[i+1:] {
-			if later.Error() == nil {
-				return ids, fmt.Errorf("%w: a message behind the first that failed was stored: %v", driver.ErrUncertain, err)
+			if e.mayBeDone(ctx, later.Error(), stream) {
+				return ids, fmt.Errorf("%w: a message behind the first that failed may be stored: %v", driver.ErrUncertain, err)
 			}
 		}
 		return ids, err
 	}
 	return ids, nil
+}
+
+// mayBeDone reports whether a command that got an error, or none, may have been
+// done.
+func (e *engine) mayBeDone(ctx context.Context, err error, stream string) bool {
+	return err == nil || errors.Is(e.explain(ctx, err, stream, writing), driver.ErrUncertain)
 }
 
 func appendID(ids []string, reply rueidis.RedisMessage) ([]string, error) {

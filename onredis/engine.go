@@ -51,9 +51,11 @@ func (e *engine) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the sweep and closes the connections.
+// Close ends the sweep and closes the connections. Calls fail from now on.
 func (e *engine) Close(ctx context.Context) error {
 	close(e.stop)
+	e.work.closed.Store(true)
+	e.watcher.closed.Store(true)
 	e.sweeper.Wait()
 	closed := make(chan struct{})
 	go func() {
@@ -69,8 +71,8 @@ func (e *engine) Close(ctx context.Context) error {
 }
 
 func (e *engine) closeClients() {
-	e.work.client.Close()
-	e.watcher.client.Close()
+	e.work.close()
+	e.watcher.close()
 }
 
 // reader is the client to read a topic with: the watcher if somebody waits for
@@ -88,6 +90,11 @@ func (e *engine) Watch(topic string) (<-chan struct{}, func()) { return e.hub.wa
 // invalidated is called by rueidis, on the goroutine that reads the connection,
 // with the keys that changed, or with nil when any may have. It never blocks.
 func (e *engine) invalidated(changed []rueidis.RedisMessage) {
+	select {
+	case <-e.stop:
+		return // the connection was closed by Close
+	default:
+	}
 	if changed == nil {
 		e.hub.hintAll()
 		return

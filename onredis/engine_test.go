@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/beckmq/beck"
 	"github.com/beckmq/beck/internal/driver"
 )
 
@@ -25,6 +26,9 @@ func TestForeignEntries(t *testing.T) {
 		{[]string{"a", "1", "b", "2", "a", "3"}, `{"a":["1","3"],"b":"2"}`},
 		{[]string{"bin", "\xff\x00"[:1]}, `{"bin_base64":"/w=="}`},
 		{[]string{"body", "b", "header:a b", "x"}, `{"body":"b","header:a b":"x"}`},
+		{[]string{"body", "b", "key", "k", "key", "l"}, `{"body":"b","key":["k","l"]}`},
+		{[]string{"body", "b", "key", strings.Repeat("k", beck.MaxKey+1)}, `{"body":"b","key":"` + strings.Repeat("k", beck.MaxKey+1) + `"}`},
+		{[]string{"body", "b", "header:A", "1", "header:a", "2"}, `{"body":"b","header:A":"1","header:a":"2"}`},
 		{[]string{"body", "b", "header:evil", "x\r\ny: z"}, `{"body":"b","header:evil":"x\r\ny: z"}`},
 	} {
 		id := s.Do(append([]string{"XADD", "beck:orders", "*"}, c.fields...)...)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/beckmq/beck"
 	"github.com/beckmq/beck/internal/driver"
 	"github.com/beckmq/beck/internal/streamid"
 )
@@ -77,7 +78,7 @@ func readEntry(id, fields *rueidis.RedisMessage) (driver.Message, error) {
 
 // readFields fills in a message of beck's, and returns false if the fields are
 // not those of one. What could not have been published through beck, such as a
-// header with a line break, is not taken over as if it had been.
+// header with a line break or two keys, is not taken over as if it had been.
 func readFields(m *driver.Message, list []rueidis.RedisMessage) bool {
 	for i := 0; i < len(list); i += 2 {
 		name, err := list[i].ToString()
@@ -98,6 +99,9 @@ func readFields(m *driver.Message, list []rueidis.RedisMessage) bool {
 			return false
 		}
 		if name == keyField {
+			if m.Key != "" || value == "" || len(value) > beck.MaxKey {
+				return false
+			}
 			m.Key = value
 			continue
 		}
@@ -108,7 +112,11 @@ func readFields(m *driver.Message, list []rueidis.RedisMessage) bool {
 		if m.Headers == nil {
 			m.Headers = make(map[string]string, (len(list)-i)/2)
 		}
-		m.Headers[strings.ToLower(header)] = value
+		header = strings.ToLower(header)
+		if _, twice := m.Headers[header]; twice {
+			return false
+		}
+		m.Headers[header] = value
 	}
 	return len(list) > 0
 }

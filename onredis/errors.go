@@ -39,7 +39,9 @@ func (e *engine) explain(ctx context.Context, err error, key string, did effect)
 	case errors.Is(err, rueidis.ErrNoCache):
 		// Client tracking was refused when connecting.
 		return e.explainReply(ctx, err.Error(), key)
-	case unsent || did == reading || errors.Is(err, rueidis.ErrClosing):
+	case unsent && before.cause == driver.ErrClosed, did == reading && errors.Is(err, rueidis.ErrClosing):
+		return fmt.Errorf("%w: redis %s", driver.ErrClosed, e.addr)
+	case unsent || did == reading:
 		return fmt.Errorf("%w: redis %s: %v", driver.ErrUnavailable, e.addr, err)
 	default:
 		return fmt.Errorf("%w: redis %s: %v", driver.ErrUncertain, e.addr, err)

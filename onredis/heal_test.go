@@ -100,3 +100,23 @@ func TestLiveConfigIsKept(t *testing.T) {
 		t.Errorf("what is known about a live subscription ends in %s s", ttl)
 	}
 }
+
+// TestReleasedInAnyOrder gives messages back in several calls: they come again in
+// the order of the topic, also after a restart.
+func TestReleasedInAnyOrder(t *testing.T) {
+	e, s := start(t)
+	join(t, e, "orders", "billing", time.Minute)
+	ids := publish(t, e, "orders", "1", "2", "3", "4", "5", "6", "7", "8")
+	fetch(t, e, "orders", "billing", "old", 6)
+	for _, part := range [][]string{ids[4:6], ids[0:2], ids[2:4]} {
+		settle(t, e, "orders", "billing", "old", driver.Release, part...)
+		time.Sleep(3 * time.Millisecond)
+	}
+	next := open(t, s)
+	closeAtEnd(t, next)
+	for _, want := range []string{`["1" "2" "3" "4"]`, `["5" "6" "7" "8"]`} {
+		if f := fetch(t, next, "orders", "billing", "new", 4); bodies(f.Messages) != want {
+			t.Errorf("fetched %s, want %s", bodies(f.Messages), want)
+		}
+	}
+}

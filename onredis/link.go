@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/beckmq/beck/internal/driver"
 )
 
 const (
@@ -30,6 +32,11 @@ const (
 	// abandoned is after what time a call whose context has ended is over at
 	// the latest: it got an answer, or its connection was given up.
 	abandoned = pingInterval + answerTimeout + time.Second
+	// probes is how many trials find out that calls which were left are over. The
+	// connections of a client answer in order, but which one takes a trial is
+	// chance; that one of four gets none of so many is rare, and does no harm while
+	// maxCalls are spread over them.
+	probes = 16
 )
 
 // link is a client with a bound on the calls under way, so that each call
@@ -37,6 +44,8 @@ const (
 type link struct {
 	client rueidis.Client
 	calls  chan struct{}
+	left   atomic.Int64 // calls whose contexts ended, and that still have a place
+	closed atomic.Bool
 }
 
 // forWork are the options of the client that does all but waiting.
@@ -126,6 +135,9 @@ func othersEnded(ctx context.Context, reply rueidis.RedisResult) bool {
 }
 
 func (l *link) begin(ctx context.Context) error {
+	if l.closed.Load() {
+		return &notSent{driver.ErrClosed}
+	}
 	if ctx.Err() != nil {
 		return &notSent{ctx.Err()}
 	}
@@ -143,13 +155,38 @@ func (l *link) begin(ctx context.Context) error {
 }
 
 // end gives the place of a call free. A call that was left when its context
-// ended still has its place in rueidis.
+// ended still has its place in rueidis, until Redis has answered it.
 func (l *link) end(ctx context.Context, reply rueidis.RedisResult) {
-	if err := reply.NonRedisError(); err != nil && ctx.Err() != nil {
-		time.AfterFunc(abandoned, func() { <-l.calls })
-		return
+	switch {
+	case reply.NonRedisError() == nil || ctx.Err() == nil:
+		<-l.calls
+	case l.left.Add(1) == 1:
+		go l.freeLeft() // ends soon after the client is closed
 	}
-	<-l.calls
+}
+
+// freeLeft gives the places of calls that were left free, as long as there are
+// any. Whatever was sent before a trial is over when the trial is.
+func (l *link) freeLeft() {
+	for n := l.left.Load(); n > 0; n = l.left.Add(-n) {
+		ctx, cancel := context.WithTimeout(context.Background(), abandoned)
+		for range probes {
+			if l.closed.Load() || ctx.Err() != nil {
+				break
+			}
+			l.client.Do(ctx, l.client.B().Ping().Build())
+		}
+		cancel()
+		for range n {
+			<-l.calls
+		}
+	}
+}
+
+// close ends all calls. It may take as long as Redis takes to answer them.
+func (l *link) close() {
+	l.closed.Store(true)
+	l.client.Close()
 }
 
 // notSent is the error of a command that has certainly not reached Redis. It

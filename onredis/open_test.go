@@ -57,6 +57,10 @@ func TestErrorsHideThePassword(t *testing.T) {
 		{"redis://:" + secret + "@host/x", beck.ErrOption, "x"},
 		{"redis://:" + secret + "%zz@host", beck.ErrOption, "malformed"},
 		{"redis://:" + secret + "#1@host", beck.ErrOption, ""},
+		{"redis://user:123?" + secret + "@host:6379", beck.ErrOption, "%3F"},
+		{"redis://user:123/" + secret + "@host:6379", beck.ErrOption, "%2F"},
+		{"redis://user:/" + secret + "@host", beck.ErrOption, "%2F"},
+		{"redis://user:123#" + secret + "@host", beck.ErrOption, "%23"},
 		{"redis://:" + secret + "@host:99999", beck.ErrOption, "port"},
 		{"redis://:" + secret + "@ho st:x" + secret, beck.ErrOption, ""},
 	} {
