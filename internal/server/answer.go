@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -33,7 +34,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.fail(a, r, p)
 		return
 	}
+	if unclean(r) {
+		// The mux would lead there by a redirect, which is no problem JSON.
+		s.fail(a, r, wire.NewProblem(wire.CodeNotFound, "there is nothing at %.200q; write the path without empty parts, . and ..", r.URL.Path))
+		return
+	}
 	s.mux.ServeHTTP(a, r)
+}
+
+// unclean reports whether a path has parts that a file system would leave away.
+func unclean(r *http.Request) bool {
+	given := r.URL.EscapedPath()
+	clean := path.Clean("/" + given)
+	return given != clean && given != clean+"/"
 }
 
 func (s *Server) panicked(a *answer, r *http.Request, failure any) {

@@ -2,12 +2,9 @@ package server
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
-	"slices"
 
 	"github.com/beckmq/beck"
 	"github.com/beckmq/beck/internal/wire"
@@ -99,24 +96,4 @@ func (s *Server) request(r *http.Request, v any, optional bool) error {
 		return err
 	}
 	return wire.Decode(text, v)
-}
-
-// query reads the parameters of a request, each of which may be given once; those
-// that the call doesn't know are refused.
-func query(r *http.Request, known ...string) (map[string]string, error) {
-	all, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, fmt.Errorf("%w: the parameters behind the question mark: %v", beck.ErrOption, err)
-	}
-	given := map[string]string{}
-	for name, values := range all {
-		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("%w: unknown parameter %.40q; it takes %q", beck.ErrOption, name, known)
-		}
-		if len(values) > 1 {
-			return nil, fmt.Errorf("%w: parameter %q is given %d times", beck.ErrOption, name, len(values))
-		}
-		given[name] = values[0]
-	}
-	return given, nil
 }

@@ -10,11 +10,7 @@ import (
 
 // events streams a topic: what is stored from a position on, then what comes.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
-	given, err := query(r, "from")
-	if err != nil {
-		return err
-	}
-	from := fromOf(given, beck.FromNew)
+	from := fromOf(r, beck.FromNew)
 	if last := r.Header.Get("Last-Event-ID"); last != "" {
 		from = beck.Position(last)
 	}
@@ -55,9 +51,6 @@ func encodeEvents(p *beck.Page) []byte {
 // wake streams hints that a topic may have changed, for engines that read it
 // from afar. The first one, at once, says that from now on nothing is missed.
 func (s *Server) wake(w http.ResponseWriter, r *http.Request) error {
-	if _, err := query(r); err != nil {
-		return err
-	}
 	hints, stop, err := s.bus.Watch(r.PathValue("topic"))
 	if err != nil {
 		return err

@@ -12,13 +12,14 @@ import (
 // A guard refuses requests that a web page has a browser send to a server that
 // trusts everybody who can reach it.
 type guard struct {
-	anyHost bool
-	hosts   map[string]bool
-	origin  *http.CrossOriginProtection
+	anyHost    bool
+	anyAddress bool // of this machine's network, not only loopback ones
+	hosts      map[string]bool
+	origin     *http.CrossOriginProtection
 }
 
 func newGuard(o Options) *guard {
-	g := &guard{anyHost: o.Insecure, hosts: map[string]bool{}, origin: http.NewCrossOriginProtection()}
+	g := &guard{anyHost: o.Insecure && len(o.Hosts) == 0, anyAddress: o.Insecure, hosts: map[string]bool{}, origin: http.NewCrossOriginProtection()}
 	for _, host := range o.Hosts {
 		g.hosts[strings.ToLower(host)] = true
 	}
@@ -29,7 +30,7 @@ func newGuard(o Options) *guard {
 func (g *guard) check(r *http.Request) *wire.Problem {
 	if !g.anyHost && !g.allowed(r.Host) {
 		return wire.NewProblem(wire.CodeHostNotAllowed,
-			"access denied: this server answers to localhost only, not to %.100q; a name of its own must be given to it when it starts", r.Host)
+			"access denied: this server doesn't answer to %.100q; a name of its own, beside localhost, must be given to it when it starts", r.Host)
 	}
 	if err := g.origin.Check(r); err != nil {
 		return wire.NewProblem(wire.CodeCrossOrigin, "access denied: a page of another site has sent this request (%v)", err)
@@ -38,7 +39,8 @@ func (g *guard) check(r *http.Request) *wire.Problem {
 }
 
 // allowed reports whether a Host header names this machine itself. A page whose
-// name was made to point here has its own name there. Browsers always send one.
+// name was made to point here has its own name there, never an address. Browsers
+// always send one.
 func (g *guard) allowed(hostport string) bool {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {
@@ -49,7 +51,7 @@ func (g *guard) allowed(hostport string) bool {
 		return true
 	}
 	address, err := netip.ParseAddr(host)
-	return err == nil && address.Unmap().IsLoopback()
+	return err == nil && (g.anyAddress || address.Unmap().IsLoopback())
 }
 
 func isLocalhost(host string) bool {

@@ -25,6 +25,20 @@ func TestHosts(t *testing.T) {
 	}
 }
 
+// A server with names of its own answers to no others, insecure or not: a web
+// page whose name is made to point to it can't reach it.
+func TestHostsOfAnInsecureServer(t *testing.T) {
+	for host, want := range map[string]bool{
+		"beck.example.com": true, "localhost:8080": true, "10.0.0.1:8080": true, "[2001:db8::1]": true, "evil.example": false,
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Host = host
+		if p := newGuard(Options{Insecure: true, Hosts: []string{"beck.example.com"}}).check(r); (p == nil) != want {
+			t.Errorf("host %q gives %v", host, p)
+		}
+	}
+}
+
 func TestOrigins(t *testing.T) {
 	for _, c := range []struct {
 		method, origin, site string

@@ -16,7 +16,8 @@ type Options struct {
 	Logger *slog.Logger
 
 	// Insecure lets anybody who can reach the server use it: Listen takes any
-	// address, and requests may be addressed to any host. Defaults to false.
+	// address, and requests may be addressed to any IP address and, unless there
+	// are Hosts, to any host. Defaults to false.
 	Insecure bool
 
 	// Hosts are names, beside the loopback ones, to which requests may be

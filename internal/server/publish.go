@@ -44,9 +44,6 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) published(r *http.Request, of *share) ([]beck.Message, error) {
-	if _, err := query(r); err != nil {
-		return nil, err
-	}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err := checkHeaders(r.Header, kind == ndjson); err != nil {
 		return nil, err
@@ -112,15 +109,11 @@ func checkHeaders(headers http.Header, lines bool) error {
 
 // page answers with a page of messages, without waiting.
 func (s *Server) page(w http.ResponseWriter, r *http.Request) error {
-	given, err := query(r, "from", "limit")
+	limit, err := limitOf(r)
 	if err != nil {
 		return err
 	}
-	limit, err := limitOf(given)
-	if err != nil {
-		return err
-	}
-	page, err := s.bus.Read(r.Context(), r.PathValue("topic"), fromOf(given, beck.FromStart), limit)
+	page, err := s.bus.Read(r.Context(), r.PathValue("topic"), fromOf(r, beck.FromStart), limit)
 	if err != nil {
 		return err
 	}

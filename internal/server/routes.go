@@ -12,6 +12,7 @@ import (
 type route struct {
 	method, path string
 	serve        func(w http.ResponseWriter, r *http.Request) error
+	params       []string // the parameters it takes
 }
 
 const (
@@ -21,28 +22,28 @@ const (
 
 func (s *Server) routes() []route {
 	return []route{
-		{"GET", "/v1/topics", s.topics},
-		{"GET", topicPath, s.topic},
-		{"DELETE", topicPath, s.deleteTopic},
+		{"GET", "/v1/topics", s.topics, nil},
+		{"GET", topicPath, s.topic, nil},
+		{"DELETE", topicPath, s.deleteTopic, nil},
 
-		{"POST", topicPath + "/messages", s.publish},
-		{"GET", topicPath + "/messages", s.page},
-		{"DELETE", topicPath + "/messages", s.trim},
-		{"GET", topicPath + "/events", s.events},
-		{"GET", topicPath + "/wake", s.wake},
+		{"POST", topicPath + "/messages", s.publish, nil},
+		{"GET", topicPath + "/messages", s.page, []string{"from", "limit"}},
+		{"DELETE", topicPath + "/messages", s.trim, []string{"before"}},
+		{"GET", topicPath + "/events", s.events, []string{"from"}},
+		{"GET", topicPath + "/wake", s.wake, nil},
 
-		{"PUT", subscriptionPath, s.join},
-		{"GET", subscriptionPath, s.subscription},
-		{"DELETE", subscriptionPath, s.deleteSubscription},
-		{"POST", subscriptionPath + "/fetch", s.fetch},
-		{"POST", subscriptionPath + "/settle", s.settle},
-		{"POST", subscriptionPath + "/leave", s.leave},
+		{"PUT", subscriptionPath, s.join, nil},
+		{"GET", subscriptionPath, s.subscription, nil},
+		{"DELETE", subscriptionPath, s.deleteSubscription, nil},
+		{"POST", subscriptionPath + "/fetch", s.fetch, nil},
+		{"POST", subscriptionPath + "/settle", s.settle, nil},
+		{"POST", subscriptionPath + "/leave", s.leave, nil},
 
-		{"GET", "/healthz", s.healthz},
-		{"GET", "/readyz", s.readyz},
-		{"GET", "/metrics", s.metrics.serve},
-		{"GET", "/openapi.json", s.openapi},
-		{"GET", "/{$}", s.landing},
+		{"GET", "/healthz", s.healthz, nil},
+		{"GET", "/readyz", s.readyz, nil},
+		{"GET", "/metrics", s.metrics.serve, nil},
+		{"GET", "/openapi.json", s.openapi, nil},
+		{"GET", "/{$}", s.landing, nil},
 	}
 }
 
@@ -52,7 +53,7 @@ func (s *Server) newMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	methods := map[string][]string{}
 	for _, route := range s.routes() {
-		mux.Handle(route.method+" "+route.path, s.handler(route.serve))
+		mux.Handle(route.method+" "+route.path, s.handler(route.checked()))
 		methods[route.path] = append(methods[route.path], route.method)
 		if route.method == "GET" {
 			methods[route.path] = append(methods[route.path], "HEAD")
@@ -70,6 +71,22 @@ func (s *Server) newMux() *http.ServeMux {
 		return wire.NewProblem(wire.CodeNotFound, "there is nothing at %.200q; /openapi.json lists what there is", r.URL.Path)
 	}))
 	return mux
+}
+
+// checked returns what serves a request, if the route knows all that it says:
+// nothing is ignored, so that nobody relies on it.
+func (t route) checked() func(w http.ResponseWriter, r *http.Request) error {
+	publishes := t.method == http.MethodPost && t.path == topicPath+"/messages"
+	return func(w http.ResponseWriter, r *http.Request) error {
+		err := checkParams(r, t.params)
+		if err == nil && !publishes { // which has a check of its own
+			err = checkNoHeaders(r.Header)
+		}
+		if err != nil {
+			return err
+		}
+		return t.serve(w, r)
+	}
 }
 
 func (s *Server) handler(serve func(w http.ResponseWriter, r *http.Request) error) http.Handler {

@@ -32,10 +32,6 @@ func (s *Server) topic(w http.ResponseWriter, r *http.Request) error {
 
 // deleteTopic removes a topic with all it holds.
 func (s *Server) deleteTopic(w http.ResponseWriter, r *http.Request) error {
-	// A call meant to trim must not delete everything.
-	if _, err := query(r); err != nil {
-		return err
-	}
 	err := s.bus.DeleteTopic(r.Context(), r.PathValue("topic"))
 	if err == nil {
 		w.WriteHeader(http.StatusNoContent)
@@ -45,11 +41,7 @@ func (s *Server) deleteTopic(w http.ResponseWriter, r *http.Request) error {
 
 // trim removes messages before a position.
 func (s *Server) trim(w http.ResponseWriter, r *http.Request) error {
-	given, err := query(r, "before")
-	if err != nil {
-		return err
-	}
-	before, ok := given["before"]
+	before, ok := param(r, "before")
 	if !ok {
 		return fmt.Errorf("%w: give the position up to which messages are removed, as in ?before=-24h", beck.ErrOption)
 	}
