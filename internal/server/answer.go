@@ -85,6 +85,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		err = beck.ErrClosed
 	}
 	p := wire.ProblemOf(err)
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		p = wire.ProblemOfRead(err)
+	}
 	if p.Code == wire.CodeInternal {
 		s.log.Error("a request failed", "method", r.Method, "route", r.Pattern, "error", err)
 	}

@@ -28,7 +28,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 			return err
 		case err != nil:
 			if ctx.Err() == nil {
-				_ = out.write(wire.AppendProblemEvent(nil, wire.ProblemOf(err)))
+				_ = out.write(wire.AppendProblemEvent(nil, wire.ProblemOfRead(err)))
 			}
 			return nil
 		case !out.begun():

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strconv"
 	"strings"
 )
@@ -31,12 +32,20 @@ func Decode(text []byte, v any) error {
 		if wrong.Field != "" {
 			what = strconv.Quote(wrong.Field)
 		}
-		return NewProblem(CodeMalformed, "%s: %s must be %s, not %s", place(text, wrong.Offset), what, jsonKind(wrong.Type.Kind().String()), jsonKind(wrong.Value))
+		return NewProblem(CodeMalformed, "%s: %s must be %s, not %s", place(text, wrong.Offset), what, wanted(wrong.Type), jsonKind(wrong.Value))
 	}
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 		return NewProblem(CodeMalformed, "%s: the JSON ends too early", place(text, int64(len(text))))
 	}
 	return NewProblem(CodeMalformed, "%s: %s", place(text, at), strings.TrimPrefix(err.Error(), "json: "))
+}
+
+// wanted says what JSON a type of Go's takes.
+func wanted(t reflect.Type) string {
+	if t == reflect.TypeFor[Duration]() {
+		return `a duration such as "20s"`
+	}
+	return jsonKind(t.Kind().String())
 }
 
 // jsonKind says what JSON has for a kind of Go's or of encoding/json's.

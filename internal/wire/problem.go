@@ -40,26 +40,65 @@ func NewProblem(code Code, format string, args ...any) *Problem {
 
 // ProblemOf returns the problem that tells of an error.
 func ProblemOf(err error) *Problem {
+	if held, ok := errors.AsType[*beck.NotHeldError](err); ok {
+		return problemOfNotHeld(held, err)
+	}
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}
-	var code Code
 	switch {
 	case errors.Is(err, beck.ErrClosed):
 		// It is the server's bus that was closed, not the client's: for the
 		// client it is a server that is away for a while.
 		return NewProblem(CodeUnavailable, "%v: the server is shutting down", beck.ErrUnavailable)
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		code = CodeUncertain
-	default:
-		code = KindOf(err).Code
+	case cutOff(err):
+		return NewProblem(CodeUncertain, "%v", cause(err))
 	}
-	p := NewProblem(code, "%v", cause(err))
-	if held, ok := errors.AsType[*beck.NotHeldError](err); ok {
-		p.NotHeld = held.IDs
-		p.Detail += "; all others of the request are settled"
+	return NewProblem(KindOf(err).Code, "%v", cause(err))
+}
+
+// ProblemOfRead is ProblemOf for a call that changes nothing: where it was cut
+// off, nothing is uncertain.
+func ProblemOfRead(err error) *Problem {
+	p := ProblemOf(err)
+	if p.Code == CodeUncertain && cutOff(err) {
+		p = NewProblem(CodeUnavailable, "%v: %v", beck.ErrUnavailable, cause(err))
 	}
 	return p
+}
+
+func cutOff(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// problemOfNotHeld tells apart whether all other deliveries are settled, or
+// another part of the call has failed in another way.
+func problemOfNotHeld(held *beck.NotHeldError, err error) *Problem {
+	if !nothingBut(held, err) {
+		return NewProblem(CodeUncertain, "%v: some are settled, others may be: %v; settling again does no harm", beck.ErrUncertain, cause(err))
+	}
+	p := NewProblem(CodeNotHeld, "%v; all others of the request are settled", held)
+	p.NotHeld = held.IDs
+	return p
+}
+
+// nothingBut reports whether an error has no cause but one.
+func nothingBut(one *beck.NotHeldError, err error) bool {
+	for err != error(one) {
+		switch e := err.(type) {
+		case interface{ Unwrap() error }:
+			err = e.Unwrap()
+		case interface{ Unwrap() []error }:
+			causes := e.Unwrap()
+			if len(causes) != 1 {
+				return false
+			}
+			err = causes[0]
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // cause leaves away the operation and topic of an error: the client knows what

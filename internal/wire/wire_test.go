@@ -82,6 +82,29 @@ func TestProblemOf(t *testing.T) {
 			t.Errorf("%v gives %+v", c.err, p)
 		}
 	}
+	held := &beck.NotHeldError{Consumer: "c", IDs: []string{"1"}}
+	for _, c := range []struct {
+		err  error
+		code Code
+	}{
+		{&beck.Error{Op: "settle", Err: errors.Join(held, nil)}, CodeNotHeld},
+		{&beck.Error{Op: "settle", Err: errors.Join(held, errors.Join(beck.ErrUnavailable))}, CodeUncertain},
+		{errors.Join(held, errors.New("odd")), CodeUncertain},
+		{errors.Join(held, NewProblem(CodeFull, "full")), CodeUncertain},
+	} {
+		p := ProblemOf(c.err)
+		if p.Code != c.code || (len(p.NotHeld) == 1) != (c.code == CodeNotHeld) || strings.Contains(p.Detail, "all others") != (c.code == CodeNotHeld) {
+			t.Errorf("%v gives %+v", c.err, p)
+		}
+	}
+	for err, want := range map[error]Code{
+		context.Canceled: CodeUnavailable, context.DeadlineExceeded: CodeUnavailable,
+		beck.ErrUncertain: CodeUncertain, beck.ErrTopicNotFound: CodeTopicNotFound,
+	} {
+		if p := ProblemOfRead(fmt.Errorf("x: %w", err)); p.Code != want {
+			t.Errorf("%v of a read gives %+v", err, p)
+		}
+	}
 	if p := ProblemOf(&beck.NotHeldError{IDs: []string{"1", "2"}}); !slices.Equal(p.NotHeld, []string{"1", "2"}) {
 		t.Errorf("ids not held are %q", p.NotHeld)
 	}
@@ -170,6 +193,16 @@ func TestSettlements(t *testing.T) {
 	} {
 		if _, err := s.Beck(); !errors.Is(err, beck.ErrOption) {
 			t.Errorf("%+v gives %v", s, err)
+		}
+	}
+}
+
+// A duration that is a number is told what one is.
+func TestDurationsAreTexts(t *testing.T) {
+	for _, text := range []string{`{"wait":20}`, `{"wait":true}`} {
+		err := Decode([]byte(text), new(FetchRequest))
+		if err == nil || !strings.Contains(err.Error(), `"wait" must be a duration such as "20s", not`) {
+			t.Errorf("%s gives %v", text, err)
 		}
 	}
 }
