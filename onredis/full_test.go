@@ -108,3 +108,21 @@ func TestRecoveredLease(t *testing.T) {
 		}
 	}
 }
+
+// TestReclaimIsBounded has 30,000 messages pending, the last of which have lost
+// their lease: each script looks at some, and the end is found soon all the same.
+func TestReclaimIsBounded(t *testing.T) {
+	e, s := start(t)
+	join(t, e, "orders", "billing", time.Hour)
+	s.Do("EVAL", "for i=1,30000 do redis.call('XADD',KEYS[1],'*','body','x') end", "1", "beck:orders")
+	s.Do("EVAL", "for i=1,30 do redis.call('XREADGROUP','GROUP','billing','c','COUNT',1000,'STREAMS',KEYS[1],'>') end", "1", "beck:orders")
+	id := publish(t, e, "orders", "ended")[0]
+	s.Do("XREADGROUP", "GROUP", "billing", "c", "STREAMS", "beck:orders", ">")
+	s.Do("XCLAIM", "beck:orders", "billing", "c", "0", redisID(id), "IDLE", "7200000", "JUSTID")
+	if f := fetch(t, e, "orders", "billing", "d", 1000); len(f.Messages) > 0 || f.Next > minLook {
+		t.Errorf("the first look brings %d messages, and the next is in %v; want none, and soon", len(f.Messages), f.Next)
+	}
+	if got := fetchWithin(t, e, 2*time.Second, "orders", "billing", "d"); bodies(got) != `["ended"]` {
+		t.Errorf("fetched %s", bodies(got))
+	}
+}
