@@ -267,7 +267,11 @@ func (b *Bus) settle(ctx context.Context, topic, subscription, consumer string, 
 		}
 	}
 	all.Wait()
-	return slices.Concat(notHeld...), errors.Join(errs...)
+	err := errors.Join(errs...)
+	if err != nil && slices.Contains(errs, nil) {
+		err = fmt.Errorf("%w: some are settled: %v", ErrUncertain, err)
+	}
+	return slices.Concat(notHeld...), err
 }
 
 // Leave forgets a consumer that holds nothing, so that it is not shown any more.

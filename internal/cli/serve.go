@@ -80,7 +80,7 @@ standard error.`,
 	flags.StringVar(&f.listen, "listen", defaultListen, "`ADDRESS` to listen on; port 0 takes a free one")
 	flags.StringVar(&f.data, "data", defaultData, "`DIR` to keep messages in; made if it isn't there")
 	flags.StringVar(&f.redis, "redis", "", "keep messages in the Redis at this `URL` instead: redis://… or rediss://…")
-	flags.BoolVar(&f.insecure, "insecure", false, "allow addresses other than loopback: anyone who reaches them may do anything")
+	flags.BoolVar(&f.insecure, "insecure", false, "allow addresses other than loopback: anyone who reaches them may do anything; give --host as well, against web pages")
 	flags.StringSliceVar(&f.hosts, "host", nil, "`NAME` by which a proxy in front of this server is called; may be repeated")
 	flags.DurationVar(&f.writeTimeout, "write-timeout", time.Minute, "cut off a client that doesn't take one write, up to about a page, within this `DURATION`")
 	flags.DurationVar(&f.drain, "drain", 10*time.Second, "`DURATION` that running requests may take to finish at the end")
