@@ -58,6 +58,9 @@ func (e *engine) appendIDs(ctx context.Context, stream string, ids []string, rep
 			continue
 		}
 		err = e.explain(ctx, err, stream, writing)
+		if errors.Is(err, driver.ErrUncertain) {
+			return ids, err
+		}
 		for _, later := range replies[i+1:] {
 			if e.mayBeDone(ctx, later.Error(), stream) {
 				return ids, fmt.Errorf("%w: a message behind the first that failed may be stored: %v", driver.ErrUncertain, err)
