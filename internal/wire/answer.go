@@ -24,9 +24,8 @@ type Gap struct {
 // know are left out. The bodies of the messages point into the text.
 func DecodePage(text []byte) (*Page, error) {
 	var p Page
-	s := scanner{b: text}
-	err := s.object(func(name []byte) (err error) {
-		switch string(name) {
+	err := decodeObject(text, "a page", func(s *scanner, name string) (err error) {
+		switch name {
 		case "messages":
 			p.Messages, err = s.messages()
 		case "next":
@@ -40,13 +39,23 @@ func DecodePage(text []byte) (*Page, error) {
 		}
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return &p, nil
+}
+
+// decodeObject reads a text that is one object, field by field.
+func decodeObject(text []byte, what string, field func(s *scanner, name string) error) error {
+	s := scanner{b: text}
+	err := s.object(func(name []byte) error { return field(&s, string(name)) })
 	if err == nil {
 		err = s.end()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("a page that can't be read: %w", err)
+		return fmt.Errorf("%s that can't be read: %w", what, err)
 	}
-	return &p, nil
+	return nil
 }
 
 // Fetched is the answer to a fetch as the client reads it.
@@ -59,9 +68,8 @@ type Fetched struct {
 // DecodeFetched reads what AppendFetched writes, like DecodePage.
 func DecodeFetched(text []byte) (*Fetched, error) {
 	var f Fetched
-	s := scanner{b: text}
-	err := s.object(func(name []byte) (err error) {
-		switch string(name) {
+	err := decodeObject(text, "fetched messages", func(s *scanner, name string) (err error) {
+		switch name {
 		case "messages":
 			f.Messages, err = s.messages()
 		case "more":
@@ -75,11 +83,8 @@ func DecodeFetched(text []byte) (*Fetched, error) {
 		}
 		return err
 	})
-	if err == nil {
-		err = s.end()
-	}
 	if err != nil {
-		return nil, fmt.Errorf("fetched messages that can't be read: %w", err)
+		return nil, err
 	}
 	return &f, nil
 }
@@ -87,9 +92,8 @@ func DecodeFetched(text []byte) (*Fetched, error) {
 // DecodeIDs reads what AppendIDs writes.
 func DecodeIDs(text []byte) ([]string, error) {
 	var ids []string
-	s := scanner{b: text}
-	err := s.object(func(name []byte) error {
-		if string(name) != "ids" {
+	err := decodeObject(text, "ids", func(s *scanner, name string) error {
+		if name != "ids" {
 			return s.skip()
 		}
 		return s.array(func() error {
@@ -98,11 +102,8 @@ func DecodeIDs(text []byte) ([]string, error) {
 			return err
 		})
 	})
-	if err == nil {
-		err = s.end()
-	}
 	if err != nil {
-		return nil, fmt.Errorf("ids that can't be read: %w", err)
+		return nil, err
 	}
 	return ids, nil
 }
