@@ -29,7 +29,10 @@ func (b *Bus) Topic(ctx context.Context, topic string) (*TopicInfo, error) {
 		if err != nil {
 			return err
 		}
-		info = &TopicInfo{Name: t.Name, Length: t.Length, FirstID: t.FirstID, LastID: t.LastID}
+		info = &TopicInfo{
+			Name: t.Name, Length: t.Length, FirstID: t.FirstID, LastID: t.LastID, Queue: t.Queue,
+			Bytes: t.Bytes, Delayed: t.Delayed, Dropped: t.Dropped, Config: topicConfig(t.Config),
+		}
 		for _, s := range t.Subscriptions {
 			info.Subscriptions = append(info.Subscriptions, subscriptionInfo(s))
 		}
@@ -42,6 +45,7 @@ func subscriptionInfo(s driver.SubscriptionInfo) SubscriptionInfo {
 	info := SubscriptionInfo{
 		Name: s.Name, LastDelivered: s.LastDelivered, Lag: s.Lag, Pending: s.Pending,
 		Waiting: s.Waiting, Dead: s.Dead, Lost: s.Lost, Lease: s.Lease,
+		Paused: s.Paused, Expires: s.Expires, Unread: s.Unread,
 	}
 	for _, c := range s.Consumers {
 		info.Consumers = append(info.Consumers, ConsumerInfo(c))

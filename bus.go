@@ -21,6 +21,13 @@ type Options struct {
 	// MaxBody is the largest body, in bytes, that may be published. Defaults to
 	// DefaultMaxBody.
 	MaxBody int
+
+	// Publishing, if not nil, is called with messages that are about to be
+	// published, pushed or sent as a request to topic, and may put other headers
+	// into them, but must not change the maps that are there. What it returns, if
+	// not nil, is called when that is done. It is meant for tracing. Defaults to
+	// nil.
+	Publishing func(ctx context.Context, topic string, messages []Message) (done func(ids []string, err error))
 }
 
 // Bus is a connection to an engine, through which messages are published and
@@ -30,6 +37,7 @@ type Bus struct {
 	engine  driver.Engine
 	log     *slog.Logger
 	maxBody int
+	before  func(ctx context.Context, topic string, messages []Message) (done func([]string, error))
 	stats   counters
 	readers readers
 
@@ -62,7 +70,7 @@ func New(engine driver.Engine, o *Options) (*Bus, error) {
 	if o.MaxBody < 0 {
 		return nil, fmt.Errorf("beck: %w: MaxBody %d is negative", ErrOption, o.MaxBody)
 	}
-	b := &Bus{engine: engine, log: o.Logger, maxBody: o.MaxBody}
+	b := &Bus{engine: engine, log: o.Logger, maxBody: o.MaxBody, before: o.Publishing}
 	if b.log == nil {
 		b.log = slog.Default()
 	}

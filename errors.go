@@ -3,6 +3,8 @@ package beck
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +24,15 @@ var (
 	// wants to settle it. Another consumer has it, or is done with it.
 	ErrNotHeld = errors.New("delivery not held")
 
+	// ErrMessageNotFound: no dead letter, or delayed message, has this id.
+	ErrMessageNotFound = driver.ErrMessageNotFound
+	// ErrScheduleNotFound: there is no schedule with this name.
+	ErrScheduleNotFound = driver.ErrScheduleNotFound
+	// ErrNoReplier: nobody answers requests to this service.
+	ErrNoReplier = driver.ErrNoReplier
+	// ErrTopicFull: the topic holds all that it may, see [TopicConfig], and its
+	// subscriptions still need it. Nothing was stored.
+	ErrTopicFull = driver.ErrTopicFull
 	// ErrPosition: a position that is malformed, or lies ahead of the topic.
 	ErrPosition = driver.ErrPosition
 	// ErrTopicNotFound: the topic does not exist.
@@ -90,6 +101,44 @@ func (e *NotHeldError) Error() string {
 
 // Is makes errors.Is find ErrNotHeld.
 func (e *NotHeldError) Is(target error) bool { return target == ErrNotHeld }
+
+// AnswerError is a replier's error that came back to the one who asked.
+type AnswerError struct {
+	Service string
+	Text    string // of the error that the replier's function returned
+}
+
+func (e *AnswerError) Error() string { return "answered by " + e.Service + ": " + e.Text }
+
+// UnconfirmedError says which messages were not acknowledged. It wraps the error
+// of the context that ended, if that is why.
+type UnconfirmedError struct {
+	// Open has for each subscription that is not done the ids, and where they
+	// stand: StateReady, StateHeld, StateWaiting or StateDead.
+	Open map[string]map[string]State
+	Err  error
+}
+
+func (e *UnconfirmedError) Error() string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(e.Open)) {
+		byState := map[State]int{}
+		for _, state := range e.Open[name] {
+			byState[state]++
+		}
+		for _, state := range slices.Sorted(maps.Keys(byState)) {
+			parts = append(parts, fmt.Sprintf("%d %s with %s", byState[state], state, name))
+		}
+	}
+	s := "not acknowledged: " + strings.Join(parts, ", ")
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the error of the context that ended, if any.
+func (e *UnconfirmedError) Unwrap() error { return e.Err }
 
 // Gap tells a reader that messages may be missing: they were trimmed away before
 // it came to them, or the engine lost them, or the topic was deleted. It reaches

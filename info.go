@@ -8,6 +8,7 @@ type TopicSummary struct {
 	Length        int64  // messages stored
 	LastID        string // the newest id ever given out, empty if none
 	Subscriptions int
+	Queue         bool
 }
 
 // TopicInfo is all that is known about a topic.
@@ -16,6 +17,11 @@ type TopicInfo struct {
 	Length        int64  // messages stored
 	FirstID       string // the oldest message stored, empty if none
 	LastID        string // the newest id ever given out, empty if none
+	Queue         bool
+	Bytes         int64 // room that the messages take, about; -1 if unknown
+	Delayed       int64 // messages whose time has not come
+	Dropped       int64 // messages removed by DropOldest though still needed
+	Config        TopicConfig
 	Subscriptions []SubscriptionInfo
 }
 
@@ -29,8 +35,11 @@ type SubscriptionInfo struct {
 	Pending       int64         // messages leased to consumers
 	Waiting       int64         // messages that wait for their retry
 	Dead          int64         // dead letters kept
-	Lost          int64         // messages removed by others while leased
+	Lost          int64         // messages dropped, or removed by others, before they were acknowledged
 	Lease         time.Duration // how long a consumer may hold a delivery
+	Paused        bool
+	Expires       time.Duration // after what time unread it is deleted; 0 for never
+	Unread        time.Duration // since the last fetch, about
 	Consumers     []ConsumerInfo
 }
 

@@ -16,6 +16,7 @@ const (
 	MaxKey         = 512      // bytes in a key
 	MaxHeaderBytes = 64 << 10 // bytes in the names and values of all headers
 	MaxBatch       = 10_000   // messages in one Publish
+	MaxDelay       = 10 * 365 * 24 * time.Hour
 )
 
 const maxHeaderName = 128
@@ -26,8 +27,8 @@ const DefaultMaxBody = 1 << 20
 
 // Message is one message of a topic.
 //
-// To publish one, set Body and, if wanted, Key and Headers; the other fields are
-// ignored. A message that was received is shared by everyone in the process who
+// To publish one, set Body and, if wanted, Key, Headers, Delay or At, and
+// DedupeID; the other fields are ignored. A message that was received is shared by everyone in the process who
 // receives it: it must not be changed.
 type Message struct {
 	// ID names the message within its topic: visible ASCII, at most 128 bytes.
@@ -56,6 +57,21 @@ type Message struct {
 	// Attempt counts the deliveries of this message to the subscription it is
 	// received through, from 1. It is 0 for messages that are followed or read.
 	Attempt int
+
+	// Delay has the message enter the topic only so long after it was published,
+	// from 0 to MaxDelay; At, at a moment, which must not have passed. Only one of
+	// them may be set. What Publish returns for a message that waits is good for
+	// [Bus.Cancel]; in the topic it has another id, and the header
+	// "beck-delayed-id" with this one. Readers get it within 50 ms of its time.
+	// Both are zero in messages that are received.
+	Delay time.Duration
+	At    time.Time
+
+	// DedupeID has the message stored once: if one with the same DedupeID was
+	// published to the topic within its DedupeWindow, that one's id is returned
+	// and nothing is stored. It has 1 to 200 bytes of visible ASCII; empty means
+	// none. It is empty in messages that are received.
+	DedupeID string
 }
 
 // The conversion below holds only while both have the same fields.
@@ -95,11 +111,35 @@ func (m Message) check(maxBody int) (driver.Message, error) {
 	case !utf8.ValidString(m.Key):
 		return driver.Message{}, fmt.Errorf("%w: the key is not UTF-8", ErrMessage)
 	}
+	if err := m.checkDelivery(time.Now()); err != nil {
+		return driver.Message{}, err
+	}
 	headers, err := checkHeaders(m.Headers)
 	if err != nil {
 		return driver.Message{}, err
 	}
-	return driver.Message{Key: m.Key, Headers: headers, Body: m.Body}, nil
+	return driver.Message{Key: m.Key, Headers: headers, Body: m.Body, Delay: m.Delay, At: m.At, DedupeID: m.DedupeID}, nil
+}
+
+const maxDedupeID = 200
+
+// checkDelivery checks what says when, and how often, the message is stored.
+func (m *Message) checkDelivery(now time.Time) error {
+	switch {
+	case m.Delay != 0 && !m.At.IsZero():
+		return fmt.Errorf("%w: both Delay and At are set", ErrMessage)
+	case m.Delay < 0:
+		return fmt.Errorf("%w: the delay of %v lies in the past", ErrMessage, m.Delay)
+	case !m.At.IsZero() && m.At.Before(now):
+		return fmt.Errorf("%w: the time %s lies in the past", ErrMessage, m.At.Format(time.RFC3339))
+	case m.Delay > MaxDelay || !m.At.IsZero() && m.At.Sub(now) > MaxDelay:
+		return fmt.Errorf("%w: the delay is more than the ten years allowed", ErrMessage)
+	case len(m.DedupeID) > maxDedupeID:
+		return fmt.Errorf("%w: the deduplication id has %d bytes, more than the %d allowed", ErrTooLarge, len(m.DedupeID), maxDedupeID)
+	case strings.IndexFunc(m.DedupeID, notVisible) >= 0:
+		return fmt.Errorf("%w: the deduplication id %.40q is not visible ASCII", ErrMessage, m.DedupeID)
+	}
+	return nil
 }
 
 func checkHeaders(headers map[string]string) (map[string]string, error) {

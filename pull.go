@@ -18,6 +18,10 @@ const (
 	// MinLease and MaxLease bound how long a consumer may hold a delivery.
 	MinLease = 100 * time.Millisecond
 	MaxLease = 24 * time.Hour
+	// MinExpires and MaxExpires bound after what time unread a subscription is
+	// deleted.
+	MinExpires = time.Minute
+	MaxExpires = MaxDelay
 )
 
 // JoinOptions are what a subscription begins with.
@@ -31,6 +35,17 @@ type JoinOptions struct {
 	// for all its consumers. Defaults to that of the existing subscription, or
 	// to 30 seconds for a new one.
 	Lease time.Duration
+
+	// Expires is after what time without a reader the subscription is deleted, so
+	// that it doesn't keep its topic's messages for ever: from MinExpires to
+	// MaxExpires; it changes that of an existing subscription. Defaults to that of
+	// the existing subscription, or to never for a new one.
+	Expires time.Duration
+
+	// Queue makes the topic a queue, whose messages are removed once they are
+	// acknowledged. It is for the subscription QueueSubscription only, and needs
+	// a topic without other subscriptions; else the error is ErrWrongType.
+	Queue bool
 }
 
 // Join makes a durable subscription, and its topic, where they don't exist, and
@@ -43,6 +58,12 @@ func (b *Bus) Join(ctx context.Context, topic, subscription string, o *JoinOptio
 		if o.Lease != 0 && (o.Lease < MinLease || o.Lease > MaxLease) {
 			return fmt.Errorf("%w: a lease of %v; it takes %v to %v", ErrOption, o.Lease, MinLease, MaxLease)
 		}
+		if o.Expires != 0 && (o.Expires < MinExpires || o.Expires > MaxExpires) {
+			return fmt.Errorf("%w: Expires is %v; it takes %v to %v", ErrOption, o.Expires, MinExpires, MaxExpires)
+		}
+		if o.Queue && subscription != QueueSubscription {
+			return fmt.Errorf("%w: the subscription of a queue is %s, not %s", ErrOption, QueueSubscription, subscription)
+		}
 		from := o.From
 		if from == "" {
 			from = FromStart
@@ -52,7 +73,7 @@ func (b *Bus) Join(ctx context.Context, topic, subscription string, o *JoinOptio
 			err = fmt.Errorf("%w %s: a subscription begins behind a message; leave out the @", ErrPosition, from)
 		}
 		if err == nil {
-			existed, err = b.engine.Join(ctx, topic, subscription, driver.JoinConfig{From: p, Lease: o.Lease})
+			existed, err = b.engine.Join(ctx, topic, subscription, driver.JoinConfig{From: p, Lease: o.Lease, Expires: o.Expires, Queue: o.Queue})
 		}
 		return err
 	})
@@ -87,6 +108,10 @@ type Fetched struct {
 	// Next is after what time fetching again pays even if nothing is published;
 	// 0 if there is no such time.
 	Next time.Duration
+	// Lost is how many messages the subscription has lost since the last Fetch
+	// that told of any, by whomever: dropped by the topic's bounds, or removed by
+	// someone else.
+	Lost int64
 }
 
 // Fetch leases messages of a subscription to a consumer, which must settle them
@@ -141,9 +166,9 @@ func (b *Bus) fetchWait(ctx context.Context, topic, subscription string, wait ti
 			b.release(topic, subscription, req.Consumer, f.Messages)
 			return nil, context.Cause(ctx)
 		}
-		if len(f.Messages) > 0 || wait <= 0 {
+		if len(f.Messages) > 0 || f.Lost > 0 || wait <= 0 {
 			b.stats.delivered.Add(uint64(len(f.Messages)))
-			return &Fetched{Messages: shared(topic, f.Messages), Lease: f.Lease, More: f.More, Next: f.Next}, nil
+			return &Fetched{Messages: shared(topic, f.Messages), Lease: f.Lease, More: f.More, Next: f.Next, Lost: f.Lost}, nil
 		}
 		req.Recover = false
 		select {

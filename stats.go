@@ -17,6 +17,11 @@ type Stats struct {
 	Retried      uint64
 	DeadLettered uint64
 	Gaps         uint64 // gaps that followers were told of
+	Lost         uint64 // messages that subscriptions were found to have lost
+	Heard        uint64 // broadcasts given to listeners
+	Missed       uint64 // broadcasts that listeners were too slow for
+	Requests     uint64 // asked
+	Replies      uint64 // answered
 
 	Followers int64 // running now
 	Consumers int64 // running now
@@ -25,6 +30,7 @@ type Stats struct {
 
 type counters struct {
 	published, read, followed, delivered, acknowledged, retried, deadLettered, gaps atomic.Uint64
+	lost, heard, missed, requests, replies                                          atomic.Uint64
 	followers, consumers, handling                                                  atomic.Int64
 }
 
@@ -35,6 +41,8 @@ func (b *Bus) Stats() Stats {
 		Published: c.published.Load(), Read: c.read.Load(), Followed: c.followed.Load(),
 		Delivered: c.delivered.Load(), Acknowledged: c.acknowledged.Load(),
 		Retried: c.retried.Load(), DeadLettered: c.deadLettered.Load(), Gaps: c.gaps.Load(),
+		Lost: c.lost.Load(), Heard: c.heard.Load(), Missed: c.missed.Load(),
+		Requests: c.requests.Load(), Replies: c.replies.Load(),
 		Followers: c.followers.Load(), Consumers: c.consumers.Load(), Handling: c.handling.Load(),
 	}
 }

@@ -2,7 +2,7 @@
 //
 // # Goals
 //
-//   - Small: an engine is three short interfaces about messages, never about
+//   - Small: an engine is six short interfaces about messages, never about
 //     keys and values, so that each engine does each step in its own best way.
 //   - Nothing of an engine crosses it: plain structs and sentinel errors only.
 //   - Everything that is not storage lives above it, once: handlers,

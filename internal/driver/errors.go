@@ -9,6 +9,15 @@ var (
 	ErrTopicNotFound = errors.New("topic not found")
 	// ErrSubscriptionNotFound: the subscription does not exist, or was deleted.
 	ErrSubscriptionNotFound = errors.New("subscription not found")
+	// ErrMessageNotFound: no dead letter, or delayed message, with this id.
+	ErrMessageNotFound = errors.New("message not found")
+	// ErrScheduleNotFound: there is no schedule with this name.
+	ErrScheduleNotFound = errors.New("schedule not found")
+	// ErrNoReplier: nobody answers requests to this service.
+	ErrNoReplier = errors.New("no replier")
+	// ErrTopicFull: the topic has all that its bounds allow, and subscriptions
+	// still need it; nothing was done.
+	ErrTopicFull = errors.New("topic full")
 	// ErrPosition: a position that is malformed, or lies ahead of the topic.
 	ErrPosition = errors.New("invalid position")
 	// ErrTooLarge: more bytes or messages than are allowed.

@@ -20,6 +20,18 @@ type Message struct {
 	// Attempt counts deliveries to a subscription, from 1; 0 when read without
 	// one.
 	Attempt int
+
+	// What follows is for publishing only; it is zero in what an engine returns.
+
+	// Delay is how long after it was taken the message enters the topic, by the
+	// engine's clock. At is the same as a moment. At most one of them is set, and
+	// neither lies in the past, as beck saw it.
+	Delay time.Duration
+	At    time.Time
+	// DedupeID is 1 to 200 characters, or empty for none. A message with the
+	// same one that was published to the topic within TopicConfig.DedupeWindow
+	// is this message: nothing is stored, and its id is returned.
+	DedupeID string
 }
 
 // PositionKind says what a Position means.
@@ -66,6 +78,13 @@ type JoinConfig struct {
 	// Lease is how long a consumer may hold a delivery; 0 keeps that of an
 	// existing subscription, and means DefaultLease for a new one.
 	Lease time.Duration
+	// Expires is after what time without a Fetch the subscription is deleted; 0
+	// keeps that of an existing one, and means never for a new one.
+	Expires time.Duration
+	// Queue makes the topic a queue, and is set with QueueSubscription only. It
+	// is ErrWrongType if the topic has other subscriptions. To join a queue under
+	// another name is ErrWrongType, too.
+	Queue bool
 }
 
 // FetchRequest says who asks for how much.
@@ -90,6 +109,9 @@ type Fetched struct {
 	Next time.Duration
 	// Lease is how long the consumer holds these messages.
 	Lease time.Duration
+	// Lost is how many messages the subscription has lost, by the topic's bounds
+	// or by someone else, that no Fetch has told of before.
+	Lost int64
 }
 
 // Action is what a Settlement does.
@@ -127,6 +149,7 @@ type TopicSummary struct {
 	// LastID is the newest id the topic ever gave out, empty if none.
 	LastID        string
 	Subscriptions int
+	Queue         bool
 }
 
 // TopicInfo is all that is known about a topic.
@@ -135,6 +158,16 @@ type TopicInfo struct {
 	Length  int64
 	FirstID string // the oldest message stored, empty if none
 	LastID  string // the newest id ever given out, empty if none
+	Queue   bool
+	// Bytes is about how much room the messages take, -1 if the engine can't
+	// tell cheaply.
+	Bytes int64
+	// Delayed is the number of messages whose time has not come.
+	Delayed int64
+	// Dropped is the number of messages that were removed by the topic's bounds
+	// though a subscription still needed them.
+	Dropped int64
+	Config  TopicConfig
 	// Subscriptions are sorted by name.
 	Subscriptions []SubscriptionInfo
 }
@@ -155,10 +188,16 @@ type SubscriptionInfo struct {
 	Waiting int64
 	// Dead is the number of dead letters kept.
 	Dead int64
-	// Lost is the number of messages that were removed from the topic by
-	// someone else while a consumer held them.
+	// Lost is the number of messages that were removed from the topic before the
+	// subscription was done with them: by the topic's bounds, or by someone else
+	// while a consumer held them.
 	Lost  int64
 	Lease time.Duration
+	// Paused says that Fetch returns nothing.
+	Paused bool
+	// Expires is after what time without a Fetch it is deleted, 0 for never; and
+	// Unread is the time since the last one, to the quarter of a lease.
+	Expires, Unread time.Duration
 	// Consumers are sorted by name.
 	Consumers []ConsumerInfo
 }

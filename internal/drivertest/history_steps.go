@@ -223,7 +223,7 @@ func (h *history) stepTrim() {
 	if removed < least || removed > most {
 		h.Fatalf("Trim removed %d messages, want %d (at least %d, if those that wait are kept)", removed, most, least)
 	}
-	h.model.Drop(topic, removed)
+	h.model.Discard(topic, removed)
 }
 
 func (h *history) stepDeleteSubscription() {

@@ -72,7 +72,7 @@ func faults() []fault {
 			f.append = func(ctx context.Context, topic string, messages []driver.Message) ([]string, error) {
 				ids, err := f.Engine.Append(ctx, topic, messages)
 				if drop() {
-					f.Drop(topic, 1)
+					f.Discard(topic, 1)
 				}
 				return ids, err
 			}
@@ -186,7 +186,7 @@ func faults() []fault {
 			f.trim = func(ctx context.Context, topic string, before driver.Position) (int64, error) {
 				n, err := f.Engine.Trim(ctx, topic, before)
 				if info, _ := f.Engine.Topic(ctx, topic); before.Kind == driver.End {
-					f.Drop(topic, info.Length)
+					f.Discard(topic, info.Length)
 					n += info.Length
 				}
 				return n, err

@@ -17,6 +17,7 @@ type TopicSummary struct {
 	Length        int64  `json:"length"`
 	LastID        string `json:"last_id,omitempty"`
 	Subscriptions int    `json:"subscriptions"`
+	Queue         bool   `json:"queue,omitempty"`
 }
 
 // TopicsOf returns the list as it is written.

@@ -90,8 +90,8 @@ func (e *Engine) Trimmable(name string, before driver.Position) (least, most int
 	return int64(kept), int64(n)
 }
 
-// Drop removes exactly n messages from the front of a topic.
-func (e *Engine) Drop(name string, n int64) {
+// Discard removes exactly n messages from the front of a topic.
+func (e *Engine) Discard(name string, n int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if t, ok := e.topics[name]; ok {
