@@ -40,6 +40,7 @@ type Bus struct {
 	before  func(ctx context.Context, topic string, messages []Message) (done func([]string, error))
 	stats   counters
 	readers readers
+	queues  queues
 
 	// ctx ends when Close begins; hard ends when Close gives up waiting.
 	ctx, hard    context.Context

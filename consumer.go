@@ -18,7 +18,8 @@ import (
 type consumer struct {
 	bus         *Bus
 	topic, name string
-	handle      Handler
+	work        work
+	turn        *turnstile // among the handlers of several queues; nil for one alone
 	options     SubscribeOptions
 	named       bool // by the user: it may have run before
 	log         *slog.Logger
@@ -34,11 +35,14 @@ type consumer struct {
 	outcomes []outcome     // decided, not yet sent
 	sending  int           // the number of the call that settles now; 0 if none
 	stopping bool
+	gathers  bool // a worker waits for its batch to fill
 
+	quit    chan struct{} // closed when stopping is set
 	leased  chan struct{} // lease has changed
 	freed   chan struct{} // there may be room in held
 	decided chan struct{} // there may be something in outcomes
 	idle    chan struct{} // the last worker ended after stopping
+	arrived chan struct{} // there is more for the worker that gathers
 }
 
 // A delivery is one message leased to this consumer. The consumer's mutex guards
@@ -62,18 +66,20 @@ type outcome struct {
 	of *delivery
 }
 
-func newConsumer(b *Bus, topic, name string, handle Handler, o SubscribeOptions) *consumer {
+func newConsumer(b *Bus, topic, name string, w work, o SubscribeOptions) *consumer {
 	return &consumer{
-		bus: b, topic: topic, name: name, handle: handle, options: o,
+		bus: b, topic: topic, name: name, work: w, options: o,
 		log:      b.log.With("topic", topic, "subscription", name, "consumer", o.Consumer),
-		window:   newWindow(o),
+		window:   newWindow(o.Prefetch, o.Concurrency*w.size()),
 		held:     map[string]*delivery{},
 		schedule: newSchedule(o.Concurrency),
 		lease:    driver.DefaultLease,
 		leased:   make(chan struct{}, 1),
 		freed:    make(chan struct{}, 1),
 		decided:  make(chan struct{}, 1),
+		quit:     make(chan struct{}),
 		idle:     make(chan struct{}),
+		arrived:  make(chan struct{}, 1),
 	}
 }
 
@@ -197,6 +203,10 @@ func (c *consumer) fetchLoop(stop, handlers context.Context) error {
 			continue
 		}
 		trouble.over(c.log, what)
+		if got.Lost > 0 {
+			c.bus.stats.lost.Add(uint64(got.Lost))
+			c.log.Warn("beck: the subscription lost messages: they were removed from the topic before they were acknowledged", "messages", got.Lost)
+		}
 		// What was leased by a fetch whose answer was lost, no handler has seen.
 		c.add(got, asked, recovering && failed, handlers)
 		if recovering {
@@ -242,7 +252,7 @@ func (c *consumer) room(now time.Time) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	held := len(c.held)
-	idle := c.workers < c.options.Concurrency && c.schedule.len() == 0
+	idle := (c.workers < c.options.Concurrency || c.gathers) && c.schedule.len() == 0
 	if held > c.window.size/2 && !(idle && held < c.window.size) {
 		return 0
 	}
@@ -305,6 +315,7 @@ func (c *consumer) addAgain(known, again *delivery) {
 func (c *consumer) drain() {
 	c.mu.Lock()
 	c.stopping = true
+	close(c.quit)
 	for _, d := range c.schedule.giveBack(0) {
 		if !d.lost {
 			c.decide(d, driver.Settlement{ID: d.message.ID, Do: driver.Release})

@@ -109,7 +109,11 @@ func (c *consumer) giveBack(before time.Time) {
 	if c.stopping || c.window.fixed() || oldest == nil || !oldest.since.Before(before) {
 		return
 	}
-	back := c.schedule.giveBack(c.options.Concurrency)
+	keep := c.options.Concurrency * c.work.size()
+	if c.turn != nil {
+		keep = 0 // other queues go first here, for how long nobody knows
+	}
+	back := c.schedule.giveBack(keep)
 	for _, d := range back {
 		if !d.lost {
 			c.decide(d, driver.Settlement{ID: d.message.ID, Do: driver.Release})

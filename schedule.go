@@ -60,6 +60,17 @@ func (s *schedule) take() *delivery {
 	return d
 }
 
+// takeWith returns the next delivery with the same key as one that was taken and
+// not finished, or nil. Both are finished by one finish.
+func (s *schedule) takeWith(d *delivery) *delivery {
+	waiting := s.byKey[d.message.Key]
+	if len(waiting) == 0 {
+		return nil
+	}
+	s.byKey[d.message.Key] = waiting[1:]
+	return waiting[0]
+}
+
 // finish makes the next delivery with the same key ready.
 func (s *schedule) finish(d *delivery) {
 	key := d.message.Key
@@ -115,11 +126,12 @@ const (
 	mostWindow = 4096
 )
 
-func newWindow(o SubscribeOptions) window {
-	if o.Prefetch > 0 {
-		return window{size: o.Prefetch, least: o.Prefetch, most: o.Prefetch}
+// newWindow has room for what is asked for, or else for at least what can be
+// handled at a time.
+func newWindow(fixed, least int) window {
+	if fixed > 0 {
+		return window{size: fixed, least: fixed, most: fixed}
 	}
-	least := o.Concurrency
 	return window{size: least, least: least, most: max(least, mostWindow)}
 }
 

@@ -49,7 +49,7 @@ func TestScheduleStaysSmall(t *testing.T) {
 }
 
 func TestWindowFollowsTheHandlers(t *testing.T) {
-	w := newWindow(SubscribeOptions{Concurrency: 2})
+	w := newWindow(0, 2)
 	now := time.Now()
 	for range 20 {
 		now = now.Add(time.Millisecond)
@@ -65,7 +65,7 @@ func TestWindowFollowsTheHandlers(t *testing.T) {
 	if w.size != 2 {
 		t.Errorf("slow handlers have a window of %d", w.size)
 	}
-	if w = newWindow(SubscribeOptions{Concurrency: 1, Prefetch: 7}); w.adapt(7, now) != 7 || !w.fixed() {
+	if w = newWindow(7, 1); w.adapt(7, now) != 7 || !w.fixed() {
 		t.Errorf("a prefetch of 7 is a window of %d", w.size)
 	}
 }

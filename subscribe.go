@@ -36,6 +36,11 @@ type SubscribeOptions struct {
 	// of the subscription, or to 30 seconds for a new one.
 	Lease time.Duration
 
+	// Expires is after what time without a consumer the subscription is deleted,
+	// from MinExpires to MaxExpires. Defaults to that of the subscription, or to
+	// never for a new one.
+	Expires time.Duration
+
 	// Prefetch is how many messages the consumer may hold, those being handled
 	// included. Defaults to what it handles within about a quarter of a second,
 	// so that slow handlers leave work to other consumers; what it can't handle
@@ -68,20 +73,33 @@ const (
 // return, also for those that ignore that their context has ended.
 func (b *Bus) Subscribe(ctx context.Context, topic, name string, handle Handler, o *SubscribeOptions) error {
 	return b.doLasting("subscribe", at{topic, name}, func() error {
-		options, err := o.filled()
-		if err != nil {
-			return err
-		}
-		if handle == nil {
-			return fmt.Errorf("%w: no handler", ErrOption)
-		}
-		if _, err := b.Join(ctx, topic, name, &JoinOptions{From: options.From, Lease: options.Lease}); err != nil {
-			return cause(err)
-		}
-		c := newConsumer(b, topic, name, handle, options)
-		c.named = o != nil && o.Consumer != ""
-		return c.run(ctx)
+		return b.subscribe(ctx, topic, name, work{handle: handle}, o)
 	})
+}
+
+func (b *Bus) subscribe(ctx context.Context, topic, name string, w work, o *SubscribeOptions) error {
+	options, err := o.filled()
+	if err != nil {
+		return err
+	}
+	c, err := b.join(ctx, topic, name, w, options, false)
+	if err != nil {
+		return err
+	}
+	c.named = o != nil && o.Consumer != ""
+	return c.run(ctx)
+}
+
+// join makes a subscription, if need be, and a consumer of it that is to be run.
+func (b *Bus) join(ctx context.Context, topic, name string, w work, o SubscribeOptions, queue bool) (*consumer, error) {
+	if w.handle == nil && w.batch == nil {
+		return nil, fmt.Errorf("%w: no handler", ErrOption)
+	}
+	_, err := b.Join(ctx, topic, name, &JoinOptions{From: o.From, Lease: o.Lease, Expires: o.Expires, Queue: queue})
+	if err != nil {
+		return nil, cause(err)
+	}
+	return newConsumer(b, topic, name, w, o), nil
 }
 
 func defaultBackoff(attempt int) time.Duration {

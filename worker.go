@@ -16,38 +16,74 @@ type worker struct {
 	handlers context.Context // ends when handlers must
 	ctx      context.Context // of the running handler: ends when its lease is lost, too
 	cancel   context.CancelCauseFunc
+	doing    []*delivery // given to the handler that runs
 }
 
 // employ starts as many workers as there is work for.
 func (c *consumer) employ(handlers context.Context) {
+	if c.work.batch != nil {
+		c.employForBatch(handlers)
+		return
+	}
 	for range min(c.options.Concurrency-c.workers, c.schedule.len()) {
 		c.workers++
-		go c.work(handlers)
+		go c.serve(handlers)
 	}
 }
 
-func (c *consumer) work(handlers context.Context) {
+func (c *consumer) serve(handlers context.Context) {
 	w := &worker{consumer: c, handlers: handlers}
 	w.ctx, w.cancel = context.WithCancelCause(handlers)
-	var d *delivery
 	defer func() {
 		w.cancel(context.Canceled)
-		if d != nil {
-			w.abandon(d)
+		if len(w.doing) > 0 {
+			w.abandon()
 		}
 	}()
-	for d = w.take(); d != nil; {
-		d = w.finish(d, w.process(d))
+	switch {
+	case c.work.batch != nil:
+		w.serveBatches()
+	case c.turn != nil:
+		for w.serveInTurn() {
+		}
+	default:
+		for d := w.take(); d != nil; {
+			d = w.finish(d, w.process(d))
+		}
 	}
+}
+
+// serveInTurn waits for its turn among the handlers of several queues, and then
+// handles one message; it reports false when the worker must end.
+func (w *worker) serveInTurn() bool {
+	if w.turn.enter(w.quit) {
+		defer w.turn.leave()
+	}
+	d := w.take()
+	if d == nil {
+		return false
+	}
+	s := w.process(d)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.record(d, s)
+	w.schedule.finish(d)
+	return true
 }
 
 // abandon ends a worker whose handler has ended the goroutine, by
 // runtime.Goexit. Another takes its place.
-func (w *worker) abandon(d *delivery) {
-	s := w.verdict(d.message, errors.New("the handler ended its goroutine"))
+func (w *worker) abandon() {
+	verdicts := make([]driver.Settlement, len(w.doing))
+	for i, d := range w.doing {
+		verdicts[i] = w.verdict(d.message, errors.New("the handler ended its goroutine"))
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.record(d, s)
+	for i, d := range w.doing {
+		w.record(d, verdicts[i])
+	}
+	w.finishAll(w.doing)
 	w.retire()
 	if !w.stopping {
 		w.employ(w.handlers)
@@ -96,13 +132,13 @@ func (w *worker) finish(d *delivery, s driver.Settlement) *delivery {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.record(d, s)
+	w.schedule.finish(d)
 	return w.next()
 }
 
 func (c *consumer) record(d *delivery, s driver.Settlement) {
 	d.cancel = nil
 	c.handled++
-	c.schedule.finish(d)
 	// Work that was done is acknowledged even if the lease was lost meanwhile.
 	if !d.lost || s.Do == driver.Acknowledge {
 		c.decide(d, s)
@@ -120,14 +156,27 @@ func (c *consumer) decide(d *delivery, s driver.Settlement) {
 
 // process runs the handler on a message, unless it had its attempts.
 func (w *worker) process(d *delivery) driver.Settlement {
-	m := d.message
-	if most := w.options.MaxAttempts; most > 0 && m.Attempt > most && !d.unseen {
-		return driver.Settlement{ID: m.ID, Do: driver.DeadLetter,
-			Reason: fmt.Sprintf("delivered %d times; the last consumer ended without an outcome", m.Attempt-1)}
+	if w.exhausted(d) {
+		return bury(d.message)
 	}
+	w.doing = append(w.doing[:0], d)
 	w.bus.stats.handling.Add(1)
 	defer w.bus.stats.handling.Add(-1)
-	return w.call(m)
+	s := w.call(d.message)
+	w.doing = w.doing[:0]
+	return s
+}
+
+// exhausted reports whether a message had its attempts: the consumer of the last
+// one ended without an outcome.
+func (c *consumer) exhausted(d *delivery) bool {
+	most := c.options.MaxAttempts
+	return most > 0 && d.message.Attempt > most && !d.unseen
+}
+
+func bury(m *Message) driver.Settlement {
+	return driver.Settlement{ID: m.ID, Do: driver.DeadLetter,
+		Reason: fmt.Sprintf("delivered %d times; the last consumer ended without an outcome", m.Attempt-1)}
 }
 
 // call runs the handler. What it, or the text of its error, panics with is a
@@ -139,15 +188,19 @@ func (w *worker) call(m *Message) (s driver.Settlement) {
 			s = w.verdict(m, fmt.Errorf("handler panicked: %v", p))
 		}
 	}()
-	result := w.handle(w.ctx, m)
-	if result == nil {
+	return w.outcome(m, w.work.handle(w.ctx, m))
+}
+
+// outcome is what becomes of a message, given what its handler returned.
+func (w *worker) outcome(m *Message, err error) driver.Settlement {
+	if err == nil {
 		return driver.Settlement{ID: m.ID, Do: driver.Acknowledge}
 	}
-	if w.handlers.Err() != nil && !isDead(result) {
+	if w.handlers.Err() != nil && !isDead(err) {
 		// It was cut short, by us: that doesn't count.
 		return driver.Settlement{ID: m.ID, Do: driver.Release}
 	}
-	s = w.verdict(m, result)
+	s := w.verdict(m, err)
 	w.log.Debug("beck: handler failed", "id", m.ID, "attempt", m.Attempt, "error", s.Reason)
 	return s
 }
