@@ -20,6 +20,38 @@
 //     error has the message retried. [Bus.Fetch] and [Bus.Settle] do the same by
 //     hand.
 //
+// A message may be delayed ([Message].Delay), and stored once however often it is
+// published ([Message].DedupeID). [Bus.Confirm] waits until named subscriptions
+// have acknowledged it. What a topic keeps is up to [Bus.Configure]: seven days by
+// default, and longer what a subscription needs.
+//
+// # Queues
+//
+// A queue is a topic with one subscription, whose messages go once they are
+// acknowledged. [Bus.Push] adds tasks, [Bus.Work] handles them, each by one worker;
+// [Bus.WorkAll] works on several queues by weight.
+//
+// # When handling fails
+//
+// A handler that returns an error, or panics, has the message retried after a
+// backoff that doubles, without holding up others. [RetryAfter] and [Dead] say
+// otherwise. After SubscribeOptions.MaxAttempts the message becomes a dead letter
+// of its subscription, with the reason; [Bus.Peek] shows dead letters, [Bus.Requeue]
+// gives them back, [Bus.Drop] removes them. [Bus.Seek], [Bus.Pause], [Bus.Resume]
+// and [Bus.Purge] steer.
+//
+// # Live
+//
+// [Bus.Request] asks a service and waits for the answer of one of its repliers,
+// see [Bus.Reply]. [Bus.Broadcast] reaches whoever listens at that moment, see
+// [Bus.Listen]. Nothing of these is stored.
+//
+// # More packages
+//
+// Package middleware wraps handlers with a time-out, a rate limit, a log; package
+// cron publishes recurring messages; package archive writes a subscription to
+// files; package tracing carries OpenTelemetry's context along.
+//
 // # What is promised
 //
 // Published means kept. When Publish returns without an error, the engine holds
