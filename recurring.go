@@ -23,18 +23,9 @@ type Schedule struct {
 	Message Message
 	// Last is the newest tick that was published, or when the schedule was put.
 	Last time.Time
-
-	version string
-}
-
-// scheduleConfig is what an engine keeps of a schedule.
-type scheduleConfig struct {
-	Spec    string            `json:"spec"`
-	Zone    string            `json:"zone,omitempty"`
-	Missed  string            `json:"missed,omitempty"`
-	Key     string            `json:"key,omitempty"`
-	Headers map[string]string `json:"headers,omitempty"`
-	Body    []byte            `json:"body"`
+	// Version tells apart what was put under one name. Leave it empty: PutSchedule
+	// makes it, and Schedules tells it to Tick.
+	Version string
 }
 
 // Schedules lists the recurring messages, by name.
@@ -57,7 +48,7 @@ func (b *Bus) Schedules(ctx context.Context) ([]*Schedule, error) {
 }
 
 func readSchedule(d driver.Schedule) (*Schedule, error) {
-	var c scheduleConfig
+	var c driver.ScheduleConfig
 	if err := json.Unmarshal(d.Config, &c); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrCorrupt, err)
 	}
@@ -66,7 +57,7 @@ func readSchedule(d driver.Schedule) (*Schedule, error) {
 	}
 	return &Schedule{
 		Name: d.Name, Topic: d.Topic, Spec: c.Spec, Zone: c.Zone, Missed: c.Missed,
-		Message: Message{Key: c.Key, Headers: c.Headers, Body: c.Body}, Last: d.Last, version: d.Version,
+		Message: Message{Key: c.Key, Headers: c.Headers, Body: c.Body}, Last: d.Last, Version: d.Version,
 	}, nil
 }
 
@@ -88,14 +79,17 @@ func (b *Bus) PutSchedule(ctx context.Context, s Schedule) error {
 		if s.Last.IsZero() {
 			s.Last = time.Now()
 		}
-		config, err := json.Marshal(scheduleConfig{
+		if s.Version == "" {
+			s.Version = rand.Text()
+		}
+		config, err := json.Marshal(driver.ScheduleConfig{
 			Spec: s.Spec, Zone: s.Zone, Missed: s.Missed, Key: m.Key, Headers: m.Headers, Body: m.Body,
 		})
 		if err != nil {
 			return err
 		}
 		return b.engine.PutSchedule(ctx, driver.Schedule{
-			Name: s.Name, Topic: s.Topic, Version: rand.Text(), Config: config, Last: s.Last,
+			Name: s.Name, Topic: s.Topic, Version: s.Version, Config: config, Last: s.Last,
 		})
 	})
 }
@@ -120,7 +114,7 @@ func (b *Bus) Tick(ctx context.Context, s *Schedule, tick time.Time) (id string,
 			return err
 		}
 		id, done, err = b.engine.Tick(ctx, driver.Schedule{
-			Name: s.Name, Topic: s.Topic, Version: s.version, Last: s.Last,
+			Name: s.Name, Topic: s.Topic, Version: s.Version, Last: s.Last,
 		}, tick, m)
 		if done {
 			b.stats.published.Add(1)

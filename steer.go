@@ -173,30 +173,30 @@ func (b *Bus) Cancel(ctx context.Context, topic string, ids ...string) (done int
 	return done, err
 }
 
-// each calls do with portions of ids, and says which were missing.
+// each calls do with ids, and says which were missing.
 func (b *Bus) each(ids []string, do func([]string) (missing []string, err error)) (done int, err error) {
+	if err := checkIDs(ids); err != nil || len(ids) == 0 {
+		return 0, err
+	}
+	missing, err := do(ids)
+	switch {
+	case err != nil:
+		return 0, err
+	case len(missing) > 0:
+		return len(ids) - len(missing), &missingError{missing}
+	}
+	return len(ids), nil
+}
+
+// checkIDs checks ids that are given to a call.
+func checkIDs(ids []string) error {
 	if len(ids) > MaxFetch {
-		return 0, fmt.Errorf("%w: %d ids, more than the %d allowed at once", ErrTooLarge, len(ids), MaxFetch)
+		return fmt.Errorf("%w: %d ids, more than the %d allowed at once", ErrTooLarge, len(ids), MaxFetch)
 	}
 	for _, id := range ids {
 		if id == "" || len(id) > maxPosition || strings.IndexFunc(id, notVisible) >= 0 {
-			return 0, fmt.Errorf("%w: %.40q is not an id", ErrPosition, id)
+			return fmt.Errorf("%w: %.40q is not an id", ErrPosition, id)
 		}
 	}
-	if len(ids) == 0 {
-		return 0, nil
-	}
-	missing, err := do(ids)
-	if err == nil && len(missing) > 0 {
-		shown, rest := missing, ""
-		if len(shown) > 3 {
-			shown, rest = shown[:3], fmt.Sprintf(" and %d more", len(missing)-3)
-		}
-		err = fmt.Errorf("%w: %s%s", ErrMessageNotFound, strings.Join(shown, ", "), rest)
-		return len(ids) - len(missing), err
-	}
-	if err != nil {
-		return 0, err
-	}
-	return len(ids), nil
+	return nil
 }

@@ -107,9 +107,20 @@ type Schedule struct {
 	Name, Topic string
 	// Version tells apart what was put under one name; beck makes it.
 	Version string
-	// Config is beck's: when, and what. An engine keeps it as it is.
+	// Config is beck's: when, and what. It is the JSON of a ScheduleConfig, and an
+	// engine gives it back as it was.
 	Config []byte
 	// Last is the newest tick that was published, or when the schedule was put if
 	// there is none. The engine keeps it to the millisecond.
 	Last time.Time
+}
+
+// ScheduleConfig is what beck keeps in a Schedule's Config.
+type ScheduleConfig struct {
+	Spec    string            `json:"spec"`
+	Zone    string            `json:"zone,omitempty"`
+	Missed  string            `json:"missed,omitempty"`
+	Key     string            `json:"key,omitempty"`
+	Headers map[string]string `json:"headers,omitempty"`
+	Body    []byte            `json:"body"`
 }
