@@ -131,7 +131,7 @@ func (e *engine) makeTopic(tx *transaction, name string) (*topic, error) {
 	if err != nil || t != nil {
 		return t, err
 	}
-	t = newTopic(name, topicRecord{last: e.state.global.floor})
+	t = newTopic(name, topicRecord{last: e.state.global.floor, counted: true})
 	t.warm.Store(true)
 	e.state.topics[name] = t
 	tx.touch(t)

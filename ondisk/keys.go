@@ -17,6 +17,12 @@ const (
 	tagGroup   = 'l' // topic, subscription, id of the first message: groupRecord
 	tagPending = 'p' // topic, subscription, id: pendingRecord
 	tagDead    = 'd' // topic, subscription, id: deadRecord
+
+	tagConfig   = 'c' // topic: configRecord
+	tagDelayed  = 'w' // topic, id made of when it is due and a number: delayedRecord
+	tagDedupe   = 'u' // topic, deduplication id: dedupeRecord
+	tagForget   = 'x' // topic, ms when it ends in 8 bytes, deduplication id: nothing
+	tagSchedule = 'r' // name: scheduleRecord
 )
 
 func tableKey(tag byte, names ...string) []byte {

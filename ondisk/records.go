@@ -3,17 +3,17 @@ package ondisk
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"math"
 	"slices"
-	"time"
 
-	"github.com/beckmq/beck/internal/driver"
 	"github.com/beckmq/beck/internal/streamid"
 )
 
-// Every record begins with a byte for its format. So far there is one.
-const format1 = 1
+// Every record begins with a byte for its format: 1 unless a later one is named
+// with the record. Older formats can be read for ever.
+const (
+	format1 = 1
+	format2 = 2
+)
 
 var errRecord = errors.New("the record can't be read")
 
@@ -24,33 +24,6 @@ type globalRecord struct {
 	// floor is behind the ids of all deleted topics: a topic that is made again
 	// gives out higher ones.
 	floor streamid.ID
-}
-
-// topicRecord is the state of a topic. Messages are numbered from 1, in order
-// and without holes: those stored are trimmed+1 to appended.
-type topicRecord struct {
-	last     streamid.ID // given out, or the floor for the first one
-	appended uint64
-	trimmed  uint64
-}
-
-func (r *topicRecord) length() int64 { return int64(r.appended - r.trimmed) }
-
-// lastID is the newest id given out, empty if none.
-func (r *topicRecord) lastID() string {
-	if r.appended == 0 {
-		return ""
-	}
-	return r.last.String()
-}
-
-// subscriptionRecord is the state of a subscription, but for its pending
-// messages.
-type subscriptionRecord struct {
-	cursor    streamid.ID // delivered so far, or where it began
-	delivered uint64      // number of the last message up to the cursor
-	lease     time.Duration
-	dead      uint64 // dead letters kept
 }
 
 // pendingRecord is a message that was delivered and not yet settled.
@@ -87,37 +60,6 @@ func (r *globalRecord) encode() []byte {
 func (r *globalRecord) decode(b []byte) error {
 	d := decode(b)
 	*r = globalRecord{commits: d.number(), floor: d.id()}
-	return d.finish()
-}
-
-func (r *topicRecord) encode() []byte {
-	b := r.last.Append([]byte{format1})
-	b = binary.AppendUvarint(b, r.appended)
-	return binary.AppendUvarint(b, r.trimmed)
-}
-
-func (r *topicRecord) decode(b []byte) error {
-	d := decode(b)
-	*r = topicRecord{last: d.id(), appended: d.number(), trimmed: d.number()}
-	if r.trimmed > r.appended {
-		d.err = errRecord
-	}
-	return d.finish()
-}
-
-func (r *subscriptionRecord) encode() []byte {
-	b := r.cursor.Append([]byte{format1})
-	b = binary.AppendUvarint(b, r.delivered)
-	b = binary.AppendUvarint(b, uint64(r.lease))
-	return binary.AppendUvarint(b, r.dead)
-}
-
-func (r *subscriptionRecord) decode(b []byte) error {
-	d := decode(b)
-	*r = subscriptionRecord{cursor: d.id(), delivered: d.number(), lease: time.Duration(d.number()), dead: d.number()}
-	if r.lease <= 0 {
-		d.err = errRecord
-	}
 	return d.finish()
 }
 
@@ -193,88 +135,4 @@ func (r *deadRecord) decode(b []byte) error {
 	d := decode(b)
 	*r = deadRecord{attempt: d.number(), at: int64(d.number()), reason: d.string(), message: d.rest()}
 	return d.finish()
-}
-
-func flag(set bool) byte {
-	if set {
-		return 1
-	}
-	return 0
-}
-
-func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// decoder reads a record. After the first error it returns zeroes.
-type decoder struct {
-	b   []byte
-	err error
-}
-
-func decode(b []byte) decoder {
-	d := decoder{b: b}
-	if format := d.byte(); d.err == nil && format != format1 {
-		d.err = fmt.Errorf("%w: record format %d, this program knows %d", driver.ErrVersion, format, format1)
-	}
-	return d
-}
-
-func (d *decoder) take(n uint64) []byte {
-	if d.err == nil && n > uint64(len(d.b)) {
-		d.err = errRecord
-	}
-	if d.err != nil {
-		return nil
-	}
-	taken := d.b[:n:n]
-	d.b = d.b[n:]
-	return taken
-}
-
-func (d *decoder) byte() byte {
-	if b := d.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (d *decoder) flag() bool {
-	b := d.byte()
-	if b > 1 {
-		d.err = errRecord
-	}
-	return b == 1
-}
-
-func (d *decoder) number() uint64 {
-	n, size := binary.Uvarint(d.b)
-	if size <= 0 || n > math.MaxInt64 {
-		d.err = errRecord
-	}
-	if d.err != nil {
-		return 0
-	}
-	d.b = d.b[size:]
-	return n
-}
-
-func (d *decoder) id() streamid.ID {
-	if b := d.take(streamid.Size); b != nil {
-		return streamid.FromBytes(b)
-	}
-	return streamid.ID{}
-}
-
-func (d *decoder) string() string { return string(d.take(d.number())) }
-
-// rest takes all that is left.
-func (d *decoder) rest() []byte { return d.take(uint64(len(d.b))) }
-
-// finish returns what was wrong, be it bytes left over.
-func (d *decoder) finish() error {
-	if d.err == nil && len(d.b) > 0 {
-		d.err = errRecord
-	}
-	return d.err
 }
