@@ -33,7 +33,8 @@ func (e *Engine) Deliver(name, subscription string, req driver.FetchRequest, ids
 		return nil, err
 	}
 	now := e.now()
-	s.consumers[req.Consumer] = now
+	s.fetched, s.consumers[req.Consumer] = now, now
+	s.told = s.lost
 	ready := s.ready(t, req, now)
 	var delivered []driver.Message
 	for _, id := range ids {
