@@ -47,11 +47,24 @@ type Bare interface {
 	// Delays publishes one message each tick, and returns the time from before
 	// the publish to the delivery, for each.
 	Delays(stop context.Context, tick time.Duration, body []byte) ([]time.Duration, error)
+	// Queue stores tasks, and leases, acknowledges and removes them.
+	Queue(ctx context.Context, n int, body []byte) (int, error)
 	// Commands returns how many commands the engine has served so far, 0 if it
 	// doesn't know commands.
 	Commands(ctx context.Context) int64
 	// Close removes what the measurements left.
 	Close() error
+}
+
+// BareLive is the bare minimum for what is not stored. An engine that has none
+// for it is measured alone.
+type BareLive interface {
+	// Requests asks and answers, from several askers at a time, until stop ends,
+	// and returns how long each took.
+	Requests(stop context.Context, askers int, body []byte) ([]time.Duration, error)
+	// Broadcasts publishes to one listener until stop ends, no more than ahead
+	// messages ahead of it, and returns how many it got.
+	Broadcasts(stop context.Context, ahead int, body []byte) (int, error)
 }
 
 // Row is one line of the result. Rates are messages a second; delays are
@@ -74,7 +87,9 @@ type Report struct {
 }
 
 // Workloads are the names that Options.Only may have.
-func Workloads() []string { return []string{"publish", "single", "subscribe", "follow", "delay"} }
+func Workloads() []string {
+	return []string{"publish", "single", "follow", "subscribe", "queue", "delay", "delayed", "request", "broadcast"}
+}
 
 type run struct {
 	bus  *beck.Bus
@@ -114,7 +129,11 @@ func Run(ctx context.Context, bus *beck.Bus, bare Bare, o Options) (report *Repo
 		{"single", r.single},
 		{"follow", r.follow},
 		{"subscribe", r.subscribe},
+		{"queue", r.queue},
 		{"delay", r.delay},
+		{"delayed", r.delayed},
+		{"request", r.request},
+		{"broadcast", r.broadcast},
 	} {
 		if len(r.Only) > 0 && !slices.Contains(r.Only, w.name) {
 			continue
@@ -201,8 +220,12 @@ func (r *run) counted(name string) int64 {
 	switch name {
 	case "follow":
 		return int64(s.Followed)
-	case "subscribe":
+	case "subscribe", "queue":
 		return int64(s.Acknowledged)
+	case "request":
+		return int64(s.Requests)
+	case "broadcast":
+		return int64(s.Heard)
 	}
 	return int64(s.Published)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -132,6 +133,41 @@ func (d *Disk) Subscribe(context.Context, string) (int, error) {
 		return errors.Join(lease.Commit(pebble.Sync), ack.Commit(pebble.Sync))
 	})
 	return n, err
+}
+
+// Queue implements Bare: batches of a hundred tasks, each leased by a record and
+// removed with it.
+func (d *Disk) Queue(_ context.Context, n int, body []byte) (int, error) {
+	var keys [][]byte
+	for len(keys) < n {
+		b := d.db.NewBatch()
+		for range min(n-len(keys), batchSize) {
+			keys = append(keys, key('q', d.next.Add(1)))
+			if err := b.Set(keys[len(keys)-1], body, nil); err != nil {
+				return 0, err
+			}
+		}
+		if err := b.Commit(pebble.Sync); err != nil {
+			return 0, err
+		}
+	}
+	for page := range slices.Chunk(keys, readBatch) {
+		lease, ack := d.db.NewBatch(), d.db.NewBatch()
+		for _, k := range page {
+			_, closer, err := d.db.Get(k)
+			if err != nil {
+				return 0, err
+			}
+			pending := append([]byte("s"), k...)
+			if err := errors.Join(closer.Close(), lease.Set(pending, []byte("consumer, attempt"), nil), ack.Delete(pending, nil), ack.Delete(k, nil)); err != nil {
+				return 0, err
+			}
+		}
+		if err := errors.Join(lease.Commit(pebble.Sync), ack.Commit(pebble.Sync)); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
 }
 
 // Delays implements Bare: a synced write, and a channel.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -80,9 +81,44 @@ func (r *Redis) Follow(ctx context.Context, topic string) (int, error) {
 	}
 }
 
-// Subscribe implements Bare: each pipeline acknowledges what the last one read.
+// Subscribe implements Bare.
 func (r *Redis) Subscribe(ctx context.Context, topic string) (int, error) {
-	key, group := r.prefix+topic, fmt.Sprint("bare", r.groups)
+	return r.consume(ctx, r.prefix+topic, false)
+}
+
+// Queue implements Bare.
+func (r *Redis) Queue(ctx context.Context, n int, body []byte) (int, error) {
+	key := r.key("queue")
+	var left atomic.Int64
+	left.Store(int64(n))
+	stop, cancel := context.WithCancel(ctx)
+	defer cancel()
+	_, err := each(stop, batchPublishers, func() (int, error) {
+		over := left.Add(-batchSize)
+		commands := make(rueidis.Commands, max(0, min(batchSize, over+batchSize)))
+		if over <= 0 {
+			cancel()
+		}
+		for i := range commands {
+			commands[i] = r.xadd(key, body)
+		}
+		for _, answer := range r.client.DoMulti(ctx, commands...) {
+			if err := answer.Error(); err != nil {
+				return 0, err
+			}
+		}
+		return len(commands), nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return r.consume(ctx, key, true)
+}
+
+// consume reads through a group: each pipeline acknowledges what the last one
+// read, and removes it if that is wanted.
+func (r *Redis) consume(ctx context.Context, key string, remove bool) (int, error) {
+	group := fmt.Sprint("bare", r.groups)
 	r.groups++
 	if err := r.client.Do(ctx, r.client.B().XgroupCreate().Key(key).Group(group).Id("0").Build()).Error(); err != nil {
 		return 0, err
@@ -93,6 +129,9 @@ func (r *Redis) Subscribe(ctx context.Context, topic string) (int, error) {
 		var commands rueidis.Commands
 		if len(ids) > 0 {
 			commands = append(commands, r.client.B().Xack().Key(key).Group(group).Id(ids...).Build())
+			if remove {
+				commands = append(commands, r.client.B().Xdel().Key(key).Id(ids...).Build())
+			}
 		}
 		commands = append(commands, r.client.B().Xreadgroup().Group(group, "c").Count(readBatch).Streams().Key(key).Id(">").Build())
 		answers := r.client.DoMulti(ctx, commands...)

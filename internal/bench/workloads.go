@@ -188,19 +188,25 @@ func (r *run) delay(ctx context.Context) ([]Row, error) {
 		if err != nil {
 			return rows, err
 		}
-		for _, p := range []struct {
-			name string
-			of   float64
-		}{{"p50", 0.5}, {"p99", 0.99}} {
-			row := Row{Name: "delay", What: what + ", " + p.name, Unit: "µs",
-				Beck: percentile(delays, p.of), Bare: percentile(bare, p.of)}
-			if row.Bare > 0 {
-				row.Ratio = row.Beck / row.Bare
-			}
-			rows = append(rows, row)
-		}
+		rows = append(rows, percentiles("delay", what, delays, bare)...)
 	}
 	return rows, nil
+}
+
+// percentiles makes two rows of what was measured beside the bare one.
+func percentiles(name, what string, ours, bare []time.Duration) []Row {
+	var rows []Row
+	for _, p := range []struct {
+		name string
+		of   float64
+	}{{"p50", 0.5}, {"p99", 0.99}} {
+		row := Row{Name: name, What: what + ", " + p.name, Unit: "µs", Beck: percentile(ours, p.of), Bare: percentile(bare, p.of)}
+		if row.Bare > 0 {
+			row.Ratio = row.Beck / row.Bare
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 func (r *run) delays(ctx context.Context, tick time.Duration, subscribe bool) ([]time.Duration, error) {
@@ -302,10 +308,12 @@ func ticking(stop context.Context, tick time.Duration, do func() error) (int, er
 }
 
 // stamped returns a copy of body that begins with the time.
-func stamped(body []byte) []byte {
+func stamped(body []byte) []byte { return stampedAt(body, time.Now()) }
+
+func stampedAt(body []byte, at time.Time) []byte {
 	b := make([]byte, max(len(body), 8))
 	copy(b, body)
-	binary.BigEndian.PutUint64(b, uint64(time.Now().UnixNano()))
+	binary.BigEndian.PutUint64(b, uint64(at.UnixNano()))
 	return b
 }
 
