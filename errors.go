@@ -155,6 +155,9 @@ type Gap struct {
 }
 
 func (g *Gap) Error() string {
+	if g.After == "" { // what is broadcast has no positions
+		return fmt.Sprintf("beck: %s: messages may be missing", g.Topic)
+	}
 	return fmt.Sprintf("beck: %s: messages behind %s may be missing", g.Topic, g.After)
 }
 

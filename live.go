@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/beckmq/beck/internal/driver"
 )
 
 // listenRoom is how many messages wait for a listener at the most.
@@ -53,16 +50,13 @@ func CheckPattern(s string) error {
 func (b *Bus) Listen(ctx context.Context, pattern string) iter.Seq2[*Message, error] {
 	l, err := b.listen(ctx, pattern)
 	return func(yield func(*Message, error) bool) {
-		if err == nil {
-			defer l.stop()
-			err = l.run(ctx, yield)
-		}
 		if err != nil {
-			e := &Error{Op: "listen", Err: err}
-			if CheckPattern(pattern) == nil {
-				e.Topic = pattern
-			}
-			yield(nil, e)
+			yield(nil, err)
+			return
+		}
+		defer l.stop()
+		if err := l.run(ctx, yield); err != nil {
+			yield(nil, &Error{Op: "listen", Topic: pattern, Err: err})
 		}
 	}
 }
@@ -77,33 +71,21 @@ type listener struct {
 }
 
 func (b *Bus) listen(ctx context.Context, pattern string) (*listener, error) {
-	end, err := b.beginLasting()
-	if err != nil {
-		return nil, err
-	}
 	l := &listener{bus: b, pattern: pattern, heard: make(chan *Message, listenRoom), missed: make(chan struct{}, 1)}
-	var stop func()
-	if err = CheckPattern(pattern); err == nil {
-		stop, err = b.engine.Listen(ctx, pattern, driver.Listener{
-			Receive: l.receive,
-			Missed:  func() { signal(l.missed) },
-		})
-	}
+	stop, err := b.Hear(ctx, pattern, l.receive, func() { signal(l.missed) })
 	if err != nil {
-		end()
 		return nil, err
 	}
+	l.stop = stop
 	// Whoever never loops must not keep the bus from ending.
-	l.stop = sync.OnceFunc(func() { stop(); end() })
-	context.AfterFunc(ctx, l.stop)
-	context.AfterFunc(b.ctx, l.stop)
+	context.AfterFunc(ctx, stop)
+	context.AfterFunc(b.ctx, stop)
 	return l, nil
 }
 
 func (l *listener) receive(subject string, body []byte) {
 	select {
 	case l.heard <- &Message{Topic: subject, Body: body, Time: time.Now().Truncate(time.Millisecond)}:
-		l.bus.stats.heard.Add(1)
 	default:
 		l.bus.stats.missed.Add(1)
 		signal(l.missed)

@@ -50,10 +50,7 @@ func (b *Bus) Hear(ctx context.Context, pattern string, receive func(subject str
 		}
 		end()
 	}
-	if CheckPattern(pattern) != nil {
-		return nil, &Error{Op: "listen", Err: err}
-	}
-	return nil, &Error{Op: "listen", Topic: pattern, Err: err}
+	return nil, wrap("listen", at{pattern}, err)
 }
 
 // Serve is Reply with a function that is given each request, with the time at
