@@ -23,6 +23,8 @@ type engine struct {
 	now   func() time.Time
 	room  *room
 	hub   hub
+	air   air
+	desk  *desk
 	queue *queue
 	// stamps is where the high-water mark is written.
 	stamps stampFiles
@@ -192,6 +194,8 @@ func (e *engine) Ping(ctx context.Context) error {
 // Close ends both goroutines once all that was asked for is done, and closes
 // Pebble.
 func (e *engine) Close(ctx context.Context) error {
+	e.desk.close()
+	e.air.close()
 	e.queue.close()
 	stopped := make(chan struct{})
 	go func() {

@@ -71,7 +71,7 @@ func (s *settings) setDefaults() {
 func openEngine(dir string, set settings) (*engine, error) {
 	set.setDefaults()
 	e := &engine{
-		dir: dir, log: set.log, now: set.now, queue: newQueue(),
+		dir: dir, log: set.log, now: set.now, queue: newQueue(), desk: newDesk(),
 		stamps: stampFiles{fs: set.fs, dir: dir},
 		room:   &room{fs: set.fs, dir: dir, reserve: set.reserve, now: set.now},
 	}

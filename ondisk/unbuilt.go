@@ -34,13 +34,3 @@ func (e *engine) DeleteSchedule(context.Context, string) error                { 
 func (e *engine) Tick(context.Context, driver.Schedule, time.Time, driver.Message) (string, bool, error) {
 	return "", false, errUnbuilt
 }
-func (e *engine) Broadcast(context.Context, string, []byte) (int, error) { return 0, errUnbuilt }
-func (e *engine) Listen(context.Context, string, driver.Listener) (func(), error) {
-	return nil, errUnbuilt
-}
-func (e *engine) Request(context.Context, string, driver.Message) (driver.Answer, error) {
-	return driver.Answer{}, errUnbuilt
-}
-func (e *engine) Serve(context.Context, string, func(driver.Request)) (func(), error) {
-	return nil, errUnbuilt
-}
