@@ -165,7 +165,7 @@ func (e *engine) DeleteTopic(ctx context.Context, topic string) error {
 	keys := []string{stream, subsKey(stream), lostKey(stream)}
 	for _, name := range names {
 		k := e.names.subscription(topic, name)
-		keys = append(keys, k.waiting, k.leased, k.retry, k.dead)
+		keys = append(keys, k.waiting, k.leased, k.retry, k.dead, k.buried)
 	}
 	reply, err := e.work.run(ctx, e.scripts.deleteTopic, keys, names...)
 	if err != nil {
@@ -212,7 +212,7 @@ func (e *engine) subscriptionNames(ctx context.Context, stream string) ([]string
 func (e *engine) DeleteSubscription(ctx context.Context, topic, name string) error {
 	k := e.names.subscription(topic, name)
 	reply, err := e.work.run(ctx, e.scripts.deleteSubscription,
-		[]string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.dead, k.lost}, name)
+		[]string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.dead, k.buried, k.lost}, name)
 	if err != nil {
 		return e.explain(ctx, err, k.stream, writing)
 	}

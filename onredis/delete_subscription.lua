@@ -1,7 +1,8 @@
 -- delete_subscription removes a subscription with all it holds. A mark stays, so
 -- that consumers which still run learn of it, and don't take it for lost.
 --
--- KEYS     1 stream  2 subs  3 waiting  4 leased  5 retry  6 dead  7 lost
+-- KEYS     1 stream  2 subs  3 waiting  4 leased  5 retry  6 dead  7 buried
+--          8 lost
 -- ARGV     1 subscription
 -- Returns  "deleted", "no topic" or "no subscription"
 
@@ -14,8 +15,8 @@ elseif not live then
 end
 if not live then return 'no subscription' end
 
-for i = 3, 6 do redis.call('DEL', KEYS[i]) end
-redis.call('HDEL', KEYS[7], ARGV[1])
+for i = 3, 7 do redis.call('DEL', KEYS[i]) end
+redis.call('HDEL', KEYS[8], ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', KEYS[2], ARGV[1], cjson.encode({deleted = now}))

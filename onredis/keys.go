@@ -30,7 +30,8 @@ func lostKey(stream string) string { return "{" + stream + "}:lost" }
 // subscriptionKeys are the keys of one subscription.
 type subscriptionKeys struct {
 	stream, subs, lost           string
-	waiting, leased, retry, dead string
+	waiting, leased, retry       string
+	dead, buried                 string
 }
 
 func (k keys) subscription(topic, name string) subscriptionKeys {
@@ -40,5 +41,6 @@ func (k keys) subscription(topic, name string) subscriptionKeys {
 		stream: stream, subs: subsKey(stream), lost: lostKey(stream),
 		waiting: base + "waiting:" + name, leased: base + "leased:" + name,
 		retry: base + "retry:" + name, dead: base + "dead:" + name,
+		buried: base + "buried:" + name,
 	}
 }

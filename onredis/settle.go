@@ -103,7 +103,7 @@ func (e *engine) acknowledge(ctx context.Context, s *subscription, list []settli
 // settle runs the script settle and returns the ids that were not held.
 func (e *engine) settle(ctx context.Context, s *subscription, consumer string, list []settling) ([]string, error) {
 	k := &s.keys
-	keys := []string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.dead, k.lost}
+	keys := []string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.dead, k.lost, k.buried}
 	var notHeld []string
 	for portion := range slices.Chunk(list, maxPipeline) {
 		args := make([]string, 0, 2+5*len(portion))

@@ -1,6 +1,7 @@
 -- settle ends or prolongs leases of a consumer.
 --
 -- KEYS     1 stream  2 subs  3 waiting  4 leased  5 retry  6 dead  7 lost
+--          8 buried
 -- ARGV     1 subscription  2 consumer, then for each settlement five:
 --          what to do (ack, retry, release, dead, renew), the id as Redis has
 --          it, the id as beck has it, ms until the retry, the reason
@@ -46,7 +47,9 @@ local function bury(id, fields, attempts, reason)
   for i, v in ipairs({'dead:id', id, 'dead:reason', reason, 'dead:attempts', attempts, 'dead:consumer', consumer}) do
     letter[n + i] = v
   end
-  redis.call('XADD', KEYS[6], '*', unpack(letter))
+  local before = redis.call('HGET', KEYS[8], id)
+  if before then redis.call('XDEL', KEYS[6], before) end -- it has died once more
+  redis.call('HSET', KEYS[8], id, redis.call('XADD', KEYS[6], '*', unpack(letter)))
 end
 
 -- A message that was never retried is in the group's list of pending ones.
