@@ -1,0 +1,2 @@
+// Package archive writes the messages of a topic to files.
+package archive

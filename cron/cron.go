@@ -1,0 +1,84 @@
+package cron
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/beckmq/beck"
+)
+
+const (
+	// Late is by how much a tick may be late without being missed.
+	Late = 30 * time.Second
+	// MaxMissed is how many missed ticks are published at most, if a schedule wants
+	// all of them.
+	MaxMissed = 1000
+)
+
+// The values of a schedule's Missed; see the package's comment.
+const (
+	Once = "once"
+	Skip = "skip"
+	All  = "all"
+)
+
+// Headers of the messages that Run publishes.
+const (
+	ScheduleHeader = "beck-schedule"
+	TickHeader     = "beck-tick"
+)
+
+// Add stores a schedule, in place of the one with its name if there is one. Its
+// ticks after Last are published by [Run], or those after now if that is zero. A
+// Spec, Zone or Missed that makes no sense is beck.ErrOption.
+func Add(ctx context.Context, bus *beck.Bus, s beck.Schedule) error {
+	if _, err := parse(&s); err != nil {
+		return err
+	}
+	return bus.PutSchedule(ctx, s)
+}
+
+// Next returns the first tick of a schedule after a time, in the schedule's zone;
+// zero if there is none, or the schedule makes no sense.
+func Next(s *beck.Schedule, after time.Time) time.Time {
+	p, err := parse(s)
+	if err != nil {
+		return time.Time{}
+	}
+	return p.ticks.next(after)
+}
+
+// plan is what a schedule's Spec, Zone and Missed mean.
+type plan struct {
+	ticks  ticks
+	missed string
+}
+
+// parse reads a schedule.
+func parse(s *beck.Schedule) (plan, error) {
+	p := plan{missed: s.Missed}
+	switch s.Missed {
+	case "":
+		p.missed = Once
+	case Once, Skip, All:
+	default:
+		return p, invalid(s, "missed %.40q: it takes %s, %s or %s", s.Missed, Once, Skip, All)
+	}
+	zone, err := loadZone(s.Zone)
+	if err != nil {
+		return p, invalid(s, "%w", err)
+	}
+	if p.ticks, err = parseSpec(s.Spec, zone, s.Last); err != nil {
+		return p, invalid(s, "%w", err)
+	}
+	return p, nil
+}
+
+func invalid(s *beck.Schedule, format string, args ...any) error {
+	name := s.Name
+	if beck.CheckName(name) != nil {
+		name = fmt.Sprintf("%.20q", name)
+	}
+	return fmt.Errorf("cron: schedule %s: %w: %w", name, beck.ErrOption, fmt.Errorf(format, args...))
+}
