@@ -112,9 +112,7 @@ func (t *T) do(what string, call func(ctx context.Context) error) {
 	t.Helper()
 	ctx, cancel := t.ctx()
 	defer cancel()
-	if err := call(ctx); err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
+	t.must(call(ctx), "%s", what)
 }
 
 func (t *T) deleteTopic(topic string) {
