@@ -20,14 +20,15 @@ const (
 // topic has not given out is ErrPosition. A message that began before a
 // subscription counts as acknowledged by it.
 func (b *Bus) Confirm(ctx context.Context, topic string, ids []string, subscriptions ...string) error {
-	return b.doLasting("confirm", append(at{topic}, subscriptions...), func() error {
-		switch {
-		case len(ids) > MaxFetch:
-			return fmt.Errorf("%w: %d ids, more than the %d allowed at once", ErrTooLarge, len(ids), MaxFetch)
-		case len(subscriptions) == 0:
+	return b.doLasting("confirm", at{topic}, func() error {
+		if len(subscriptions) == 0 {
 			return fmt.Errorf("%w: no subscription to wait for", ErrOption)
-		case len(ids) == 0:
-			return nil
+		}
+		if err := at(subscriptions).check(); err != nil {
+			return err
+		}
+		if err := checkIDs(ids); err != nil || len(ids) == 0 {
+			return err
 		}
 		return b.confirm(ctx, topic, ids, subscriptions)
 	})

@@ -83,7 +83,10 @@ func (b *Bus) Work(ctx context.Context, queue string, handle Handler, o *Subscri
 // proportion to the queues' weights, from 1 to 1000, so that an urgent queue goes
 // first and none starves. It ends when one of them can't be worked on.
 func (b *Bus) WorkAll(ctx context.Context, weights map[string]int, handle Handler, o *SubscribeOptions) error {
-	return b.doLasting("work", slices.Sorted(maps.Keys(weights)), func() error {
+	return b.doLasting("work", nil, func() error {
+		if err := at(slices.Collect(maps.Keys(weights))).check(); err != nil {
+			return err
+		}
 		return b.workAll(ctx, weights, work{handle: handle}, o)
 	})
 }
@@ -109,7 +112,7 @@ func (b *Bus) workAll(ctx context.Context, weights map[string]int, w work, o *Su
 	for _, name := range slices.Sorted(maps.Keys(weights)) {
 		c, err := b.join(ctx, name, QueueSubscription, w, options, true)
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return of(name, len(weights), err)
 		}
 		c.named = o != nil && o.Consumer != ""
 		if len(weights) > 1 {
@@ -118,6 +121,14 @@ func (b *Bus) workAll(ctx context.Context, weights map[string]int, w work, o *Su
 		all = append(all, c)
 	}
 	return runAll(ctx, all)
+}
+
+// of says of which queue an error speaks, where there are several.
+func of(queue string, queues int, err error) error {
+	if queues == 1 {
+		return err
+	}
+	return fmt.Errorf("%s: %w", queue, err)
 }
 
 // runAll runs consumers until ctx ends, or one of them can't go on.

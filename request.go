@@ -147,7 +147,9 @@ func (r *replier) handle(handlers context.Context, q driver.Request) {
 	defer r.bus.stats.handling.Add(-1)
 	m := Message(q.Message)
 	m.Topic = r.service
-	var answer driver.Answer
+	// This is told if the function ends its goroutine.
+	answer := driver.Answer{Failure: "the replier ended its goroutine"}
+	defer func() { r.answer(q, answer) }()
 	body, err := r.call(ctx, &m)
 	switch {
 	case err != nil:
@@ -155,13 +157,11 @@ func (r *replier) handle(handlers context.Context, q driver.Request) {
 	case len(body) > r.bus.maxBody:
 		answer.Failure = fmt.Sprintf("the answer has %d bytes, more than the %d allowed", len(body), r.bus.maxBody)
 	default:
-		answer.Body = body
+		answer = driver.Answer{Body: body}
 	}
-	r.answer(q, answer)
 }
 
-// call runs the user's function. A panic, or the end of its goroutine, is an
-// error.
+// call runs the user's function. A panic is an error.
 func (r *replier) call(ctx context.Context, m *Message) (body []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
