@@ -27,6 +27,7 @@ func (e *engine) Topics(ctx context.Context) ([]driver.TopicSummary, error) {
 		rec := t.durable.Load()
 		list = append(list, driver.TopicSummary{
 			Name: name, Length: rec.length(), LastID: rec.lastID(), Subscriptions: len(t.visible),
+			Queue: t.visible[driver.QueueSubscription] != nil && t.visible[driver.QueueSubscription].queue,
 		})
 	}
 	e.mu.RUnlock()
@@ -42,12 +43,16 @@ func (e *engine) Topic(ctx context.Context, name string) (driver.TopicInfo, erro
 		if err != nil {
 			return err
 		}
-		info = driver.TopicInfo{Name: name, Length: t.rec.length(), LastID: t.rec.lastID()}
+		info = driver.TopicInfo{Name: name, Length: t.rec.length(), LastID: t.rec.lastID(), Queue: t.isQueue()}
 		if info.FirstID, err = e.firstID(t); err != nil {
 			return err
 		}
 		for _, s := range t.subs {
-			info.Subscriptions = append(info.Subscriptions, e.describeSubscription(t, s))
+			described, err := e.describeSubscription(t, s)
+			if err != nil {
+				return err
+			}
+			info.Subscriptions = append(info.Subscriptions, described)
 		}
 		return nil
 	}})
@@ -62,7 +67,13 @@ func (e *engine) firstID(t *topic) (string, error) {
 	if t.rec.length() == 0 {
 		return "", nil
 	}
-	first, exists, err := e.firstFrom(t, streamid.ID{})
+	from := *t.floor.Load()
+	if t.isQueue() {
+		// Do not look at all that was removed before.
+		from = later(from, t.neededFrom(streamid.Max))
+		t.floor.Store(&from)
+	}
+	first, exists, err := e.firstFrom(t, from)
 	if err == nil && !exists {
 		err = e.corruptTopic(t, "all of its %d messages are missing", t.rec.length())
 	}
@@ -98,12 +109,15 @@ func (e *engine) lastBefore(t *topic, id streamid.ID) (last found, exists bool, 
 	return last, err == nil, err
 }
 
-func (e *engine) describeSubscription(t *topic, s *subscription) driver.SubscriptionInfo {
+func (e *engine) describeSubscription(t *topic, s *subscription) (driver.SubscriptionInfo, error) {
 	now := e.now()
 	s.forgetIdle(now)
+	lag, err := e.lag(t, s)
+	if err != nil {
+		return driver.SubscriptionInfo{}, err
+	}
 	info := driver.SubscriptionInfo{
-		Name: s.name, Lease: s.rec.lease, Dead: int64(s.rec.dead),
-		Lag:     int64(t.rec.appended - s.rec.delivered),
+		Name: s.name, Lease: s.rec.lease, Dead: int64(s.rec.dead), Lag: lag,
 		Waiting: int64(s.waiting),
 		Pending: int64(s.grouped + len(s.pending) - s.waiting),
 	}
@@ -116,7 +130,34 @@ func (e *engine) describeSubscription(t *topic, s *subscription) driver.Subscrip
 		})
 	}
 	slices.SortFunc(info.Consumers, func(a, b driver.ConsumerInfo) int { return cmp.Compare(a.Name, b.Name) })
-	return info
+	return info, nil
+}
+
+// lag counts the messages behind the cursor, as firstFrom does, or returns -1 if
+// there are too many holes among them.
+func (e *engine) lag(t *topic, s *subscription) (int64, error) {
+	if s.rec.delivered >= t.rec.dense || t.rec.holes == 0 {
+		return int64(t.rec.appended - max(s.rec.delivered, t.rec.trimmed)), nil
+	}
+	iter, err := e.messages(t.name, s.rec.cursor.Next(), streamid.Max)
+	if err != nil {
+		return 0, err
+	}
+	defer iter.Close()
+	counted := int64(0)
+	for ok := iter.First(); ok; ok = iter.Next() {
+		f, err := e.locate(iter)
+		if err != nil {
+			return 0, err
+		}
+		if f.number > t.rec.dense {
+			break
+		}
+		if counted++; counted > maxSurvey {
+			return -1, nil
+		}
+	}
+	return counted + int64(t.rec.appended-t.rec.dense), e.problem(iter.Error())
 }
 
 // Join makes the subscription, and the topic, in one batch.
@@ -131,6 +172,9 @@ func (e *engine) Join(ctx context.Context, name, subscription string, config dri
 		if err != nil {
 			return err
 		}
+		if err := t.checkQueue(subscription, config.Queue); err != nil {
+			return err
+		}
 		if t != nil && t.subs[subscription] != nil {
 			found = true
 			changeLease(tx, t.subs[subscription], config)
@@ -139,6 +183,12 @@ func (e *engine) Join(ctx context.Context, name, subscription string, config dri
 		rec, err := e.begin(t, config, start)
 		if err != nil {
 			return err
+		}
+		rec.queue = config.Queue
+		if rec.queue && t != nil {
+			if err := e.emptyBefore(tx, t, rec.cursor); err != nil {
+				return err
+			}
 		}
 		if t, err = e.makeTopic(tx, name); err != nil {
 			return err

@@ -92,38 +92,58 @@ func (e *engine) commitLoop(finish chan<- *transaction) {
 	// If Pebble ends this goroutine, this goes on answering.
 	defer e.refuse()
 	for {
-		requests := e.queue.take(maxBatch)
-		if len(requests) == 0 {
+		if len(e.taken) == 0 {
+			e.taken = e.queue.take(maxBatch)
+		}
+		if len(e.taken) == 0 {
 			return
 		}
-		e.commit(requests, finish)
+		e.commit(finish)
 	}
 }
 
 func (e *engine) refuse() {
 	for {
-		requests := e.queue.take(maxBatch)
-		if len(requests) == 0 {
-			return
-		}
-		for _, r := range requests {
+		for _, r := range e.taken {
 			r.answer(e.failed())
+		}
+		if e.taken = e.queue.take(maxBatch); len(e.taken) == 0 {
+			return
 		}
 	}
 }
 
-// commit decides requests and has Pebble write what they change.
-func (e *engine) commit(requests []*request, finish chan<- *transaction) {
+// commit decides the requests taken, up to the first that needs a transaction of
+// its own, and has Pebble write what they change.
+func (e *engine) commit(finish chan<- *transaction) {
 	tx := e.newTransaction()
 	defer func() { finish <- tx }()
-	for _, r := range requests {
-		if err := e.decide(tx, r); err != nil {
+	for len(e.taken) > 0 {
+		r := e.taken[0]
+		err := e.decide(tx, r)
+		if err == errLater && len(tx.requests) > 0 {
+			break
+		}
+		e.taken = e.taken[1:]
+		if err != nil {
 			r.answer(err)
 		} else {
 			tx.requests = append(tx.requests, r)
 		}
 	}
 	e.apply(tx)
+}
+
+// errLater is what decide returns if it has to look into Pebble for something
+// that the transaction may have changed, see transaction.unseen: it is asked
+// again in the next one.
+var errLater = errors.New("to be decided in another transaction")
+
+// unseen reports whether the transaction changes something about the topic that
+// can't be read from Pebble yet.
+func (tx *transaction) unseen(t *topic) bool {
+	_, touched := tx.topics[t]
+	return touched
 }
 
 func (e *engine) decide(tx *transaction, r *request) error {

@@ -1,7 +1,6 @@
 package ondisk
 
 import (
-	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -97,32 +96,46 @@ func (e *engine) loadGroups(t *topic, s *subscription, now time.Time) error {
 	return nil
 }
 
-// findMembers finds a group's messages in the topic, but for those at its front
-// that are gone and were trimmed.
+// findMembers finds a group's messages in the topic, but for those that are gone
+// and were trimmed, or removed one by one. Those get an id that nobody has, in its
+// place.
 func (e *engine) findMembers(iter *pebble.Iterator, t *topic, g storedGroup) ([]member, error) {
-	members := make([]member, len(g.rec.gone))
-	place := min(len(members), int(max(g.rec.first, t.rec.trimmed+1)-g.rec.first))
-	if i := slices.Index(g.rec.gone[:place], false); i >= 0 {
-		return nil, e.missing(t, g.rec.first+uint64(i))
+	members := make([]member, 0, len(g.rec.gone))
+	last, gone := g.rec.last(), max(t.rec.trimmed, t.rec.dense)
+	// skip goes on to a number, if what is between may be missing.
+	skip := func(number uint64) error {
+		for next := g.rec.first + uint64(len(members)); next < number; next++ {
+			if !g.rec.gone[len(members)] || next > gone {
+				return e.missing(t, next)
+			}
+			id := g.id
+			if n := len(members); n > 0 {
+				id = members[n-1].id.Next()
+			}
+			members = append(members, member{id: id})
+		}
+		return nil
 	}
-	for ok := iter.SeekGE(idKey(g.id, tagMessage, t.name)); ok && place < len(members); ok = iter.Next() {
+	for ok := iter.SeekGE(idKey(g.id, tagMessage, t.name)); ok && len(members) < cap(members); ok = iter.Next() {
 		f, err := e.locate(iter)
 		if err != nil {
 			return nil, err
 		}
-		if want := g.rec.first + uint64(place); f.number != want || place == 0 && f.id != g.id {
-			return nil, e.missing(t, want)
+		if f.number < g.rec.first+uint64(len(members)) || f.number == g.rec.first && f.id != g.id {
+			return nil, e.missing(t, g.rec.first)
 		}
-		members[place] = member{id: f.id, size: uint32(f.size)}
-		place++
+		if err := skip(min(f.number, last+1)); err != nil {
+			return nil, err
+		}
+		if f.number > last {
+			break
+		}
+		members = append(members, member{id: f.id, size: uint32(f.size)})
 	}
 	if err := iter.Error(); err != nil {
 		return nil, e.problem(err)
 	}
-	if place < len(members) {
-		return nil, e.missing(t, g.rec.first+uint64(place))
-	}
-	return members, nil
+	return members, skip(last + 1)
 }
 
 // dueFrom turns a stored due time into one of the running process, whose clock

@@ -31,8 +31,9 @@ type engine struct {
 	// closeLock gives the directory back.
 	closeLock func() error
 
-	// state belongs to the committer.
+	// state and taken belong to the committer.
 	state state
+	taken []*request // from the queue, and not decided
 
 	// failure is why nothing can be changed any more, once that is so.
 	failure atomic.Pointer[error]
@@ -69,9 +70,16 @@ type topic struct {
 	warm atomic.Bool
 	// durable is rec as far as the disk holds it.
 	durable atomic.Pointer[topicRecord]
-	// trimmed is rec.trimmed, and all there is once the topic is deleted. It is
-	// set before messages go, so that a reader who misses some can tell why.
-	trimmed atomic.Uint64
+	// trimmed is rec.trimmed, and all there is once the topic is deleted; dense is
+	// rec.dense. They are set before messages go, so that a reader who misses some
+	// can tell why.
+	trimmed, dense atomic.Uint64
+	// removals counts the messages that were removed one by one since the topic
+	// was opened, for those who read ahead of the committer.
+	removals atomic.Uint64
+	// floor is an id before which there is no message: reading need not look at
+	// what was removed there.
+	floor atomic.Pointer[streamid.ID]
 
 	// visible are the subscriptions that the disk holds, under engine.mu.
 	visible map[string]*subscription
@@ -80,7 +88,9 @@ type topic struct {
 func newTopic(name string, rec topicRecord) *topic {
 	t := &topic{name: name, rec: rec, subs: map[string]*subscription{}, visible: map[string]*subscription{}}
 	t.trimmed.Store(rec.trimmed)
-	t.durable.Store(&topicRecord{last: rec.last})
+	t.dense.Store(rec.dense)
+	t.floor.Store(&streamid.ID{})
+	t.durable.Store(&topicRecord{last: rec.last, counted: true})
 	return t
 }
 

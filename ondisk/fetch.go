@@ -56,10 +56,13 @@ type fetching struct {
 	sub    *subscription
 	req    driver.FetchRequest
 
-	ahead   run // of messages behind the cursor, as it was then
-	bytes   int // given out
-	fetched driver.Fetched
-	again   []streamid.ID // of the first messages in fetched, still to be read
+	ahead    run          // of messages behind the cursor, as it was then
+	durable  *topicRecord // up to which it was read
+	cursor   streamid.ID  // from which it was read
+	removals uint64       // of the topic, before it was read
+	bytes    int          // given out
+	fetched  driver.Fetched
+	again    []streamid.ID // of the first messages in fetched, still to be read
 }
 
 // readAhead reads what may be new.
@@ -69,8 +72,10 @@ func (f *fetching) readAhead() error {
 		return err
 	}
 	defer end()
-	cursor := *f.sub.cursor.Load()
-	f.ahead, err = f.engine.readRun(f.topic, f.topic.durable.Load(), cursor.Next(), f.req.Max)
+	f.removals = f.topic.removals.Load()
+	f.cursor = *f.sub.cursor.Load()
+	f.durable = f.topic.durable.Load()
+	f.ahead, err = f.engine.readRun(f.topic, f.durable, f.cursor.Next(), f.req.Max, false)
 	return err
 }
 
@@ -137,40 +142,60 @@ func (f *fetching) giveAgain(tx *transaction, d delivery, now time.Time) {
 // there may be more.
 func (f *fetching) takeNew(tx *transaction, now time.Time) (left bool) {
 	rec := &f.sub.rec
-	members, messages, follows := f.ahead.behind(rec.delivered)
+	rest, follows := f.follows()
 	if !follows {
 		return true
 	}
 	n := 0
-	for n < len(members) && len(f.fetched.Messages)+n < f.req.Max && f.bytes <= maxPage {
-		f.bytes += int(members[n].size)
-		messages[n].Attempt = 1
+	for n < len(rest.members) && len(f.fetched.Messages)+n < f.req.Max && f.bytes <= maxPage {
+		f.bytes += int(rest.members[n].size)
+		rest.messages[n].Attempt = 1
 		n++
 	}
 	if n > 0 {
-		f.lease(tx, members[:n], now)
+		f.lease(tx, rest.first, rest.members[:n], now)
 		if f.fetched.Messages == nil {
-			f.fetched.Messages = messages[:n]
+			f.fetched.Messages = rest.messages[:n]
 		} else {
-			f.fetched.Messages = append(f.fetched.Messages, messages[:n]...)
+			f.fetched.Messages = append(f.fetched.Messages, rest.messages[:n]...)
 		}
+	}
+	if n == len(rest.members) && !f.ahead.full && rec.delivered < f.durable.appended {
+		// There are but holes up to there.
+		f.advance(tx, f.durable.last, f.durable.appended)
 	}
 	return rec.delivered < f.topic.durable.Load().appended
 }
 
+// follows is what of the messages read ahead follows the cursor as it is now, if
+// they do.
+func (f *fetching) follows() (rest run, follows bool) {
+	rec, topic := &f.sub.rec, &f.topic.rec
+	if rec.cursor.Compare(f.cursor) < 0 {
+		return run{}, false
+	}
+	if rec.delivered < topic.dense && f.topic.removals.Load() != f.removals {
+		// Some of them may have been removed since.
+		return run{}, false
+	}
+	return f.ahead.behind(rec.delivered, topic.dense)
+}
+
 // lease moves the cursor behind messages that follow it, which the consumer
 // holds from now on.
-func (f *fetching) lease(tx *transaction, members []member, now time.Time) {
+func (f *fetching) lease(tx *transaction, first uint64, members []member, now time.Time) {
 	rec := &f.sub.rec
 	// What was read ahead may have room for more.
-	g := f.sub.newGroup(members[0].id, rec.delivered+1, f.req.Consumer, slices.Clone(members))
+	g := f.sub.newGroup(members[0].id, first, f.req.Consumer, slices.Clone(members))
 	g.due = now.Add(rec.lease)
 	f.sub.addGroup(g)
 	f.sub.hold(g.owner, g.left)
 	tx.touchGroup(g)
-	cursor := members[len(members)-1].id
-	rec.cursor, rec.delivered = cursor, rec.delivered+uint64(len(members))
-	f.sub.cursor.Store(&cursor)
+	f.advance(tx, members[len(members)-1].id, first+uint64(len(members))-1)
+}
+
+func (f *fetching) advance(tx *transaction, cursor streamid.ID, delivered uint64) {
+	f.sub.advance(cursor, delivered)
 	tx.touchSub(f.sub)
 }
 
@@ -184,26 +209,51 @@ func (f *fetching) readAgain() error {
 		return err
 	}
 	defer end()
-	for i, id := range f.again {
-		m, err := f.engine.readOne(f.topic, id)
-		if err != nil {
-			return err
+	list := f.fetched.Messages
+	kept := list[:0]
+	for i, m := range list {
+		if i < len(f.again) {
+			attempt := m.Attempt
+			if m, err = f.engine.readOne(f.topic, f.again[i]); errors.Is(err, pebble.ErrNotFound) {
+				// Someone else has settled it meanwhile, or it had to make room.
+				if err = f.confirmGone(f.again[i]); err == nil {
+					continue
+				}
+			}
+			if err != nil {
+				return err
+			}
+			m.Attempt = attempt
 		}
-		m.Attempt = f.fetched.Messages[i].Attempt
-		f.fetched.Messages[i] = m
+		kept = append(kept, m)
 	}
+	f.fetched.Messages = kept
 	return nil
 }
 
-// readOne returns a message that must be there.
+// confirmGone makes sure that a message that is not there is not needed either.
+func (f *fetching) confirmGone(id streamid.ID) error {
+	return f.engine.submit(context.Background(), &request{decide: func(*transaction) error {
+		t, err := f.engine.topic(f.topic.name)
+		if err != nil {
+			return err
+		}
+		if t == nil || t.subs[f.sub.name] != f.sub {
+			return driver.ErrSubscriptionNotFound
+		}
+		if _, needed := f.sub.find(id); needed {
+			return f.engine.corrupt(idKey(id, tagMessage, t.name), errMissing)
+		}
+		return nil
+	}})
+}
+
+// readOne returns a message, or pebble.ErrNotFound.
 func (e *engine) readOne(t *topic, id streamid.ID) (driver.Message, error) {
 	key := idKey(id, tagMessage, t.name)
 	value, err := e.get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
-		if e.find(t.name) != t {
-			return driver.Message{}, driver.ErrSubscriptionNotFound
-		}
-		return driver.Message{}, e.corrupt(key, errMissing)
+		return driver.Message{}, err
 	}
 	if err != nil {
 		return driver.Message{}, e.problem(err)

@@ -86,6 +86,9 @@ func (e *engine) warm(t *topic) error {
 			return err
 		}
 	}
+	if q := t.subs[driver.QueueSubscription]; q != nil && q.rec.queue && len(t.subs) > 1 {
+		return e.corruptTopic(t, "it is a queue with %d subscriptions", len(t.subs))
+	}
 	return nil
 }
 
@@ -113,13 +116,15 @@ func (e *engine) checkEnds(t *topic) error {
 	if err := iter.Error(); err != nil {
 		return e.problem(err)
 	}
+	t.floor.Store(&oldest.id)
 	newest, err := e.locate(iter)
 	switch {
 	case err != nil:
 		return err
-	case oldest.number != t.rec.trimmed+1:
+	case oldest.number <= t.rec.trimmed || oldest.number > max(t.rec.trimmed, t.rec.dense)+1:
 		return e.corruptTopic(t, "the oldest message is number %d instead of %d", oldest.number, t.rec.trimmed+1)
-	case newest.number != t.rec.appended || newest.id != t.rec.last:
+	case newest.number > t.rec.appended || newest.number < t.rec.appended && t.rec.dense < t.rec.appended,
+		newest.number == t.rec.appended && newest.id != t.rec.last:
 		return e.corruptTopic(t, "the newest message is number %d, %s, instead of %d, %s",
 			newest.number, newest.id, t.rec.appended, t.rec.last)
 	}

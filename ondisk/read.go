@@ -40,7 +40,7 @@ func (e *engine) Read(ctx context.Context, name string, from driver.Position, li
 	if from.Kind == driver.End {
 		return driver.Page{Last: durable.lastID()}, nil
 	}
-	run, err := e.readRun(t, durable, start, limit)
+	run, err := e.readRun(t, durable, start, limit, true)
 	if err != nil {
 		return driver.Page{}, err
 	}
@@ -70,13 +70,13 @@ func startOf(p driver.Position) (streamid.ID, error) {
 	return streamid.ID{}, fmt.Errorf("%w: of unknown kind %d", driver.ErrPosition, p.Kind)
 }
 
-// readRun returns messages from start on, up to the newest of durable. It is an
-// error if any is missing.
-func (e *engine) readRun(t *topic, durable *topicRecord, start streamid.ID, limit int) (run, error) {
+// readRun returns messages from start on, up to the newest of durable, or unless
+// it may go across holes, to the first hole. It is an error if any is missing.
+func (e *engine) readRun(t *topic, durable *topicRecord, start streamid.ID, limit int, across bool) (run, error) {
 	if start.Compare(durable.last) > 0 || durable.length() == 0 {
 		return run{}, nil
 	}
-	iter, err := e.messages(t.name, start, durable.last)
+	iter, err := e.messages(t.name, later(start, *t.floor.Load()), durable.last)
 	if err != nil {
 		return run{}, err
 	}
@@ -93,14 +93,23 @@ func (e *engine) readRun(t *topic, durable *topicRecord, start streamid.ID, limi
 		if len(g.members) == 0 {
 			g.begin(value, durable.appended, limit)
 		}
-		want := g.first + uint64(len(g.members))
+		want := g.first + g.holes + uint64(len(g.members))
 		number, err := g.add(id, value)
 		if err != nil {
 			return run{}, e.corrupt(iter.Key(), err)
 		}
-		if number != want {
+		if number == want {
+			continue
+		}
+		if number < want || number > t.dense.Load()+1 {
 			return run{}, e.missing(t, want)
 		}
+		if !across {
+			g.dropLast()
+			g.full = true
+			break
+		}
+		g.holes += number - want
 	}
 	if err := iter.Error(); err != nil {
 		return run{}, e.problem(err)
@@ -163,17 +172,18 @@ func idOf(key []byte) (streamid.ID, bool) {
 // end of a run. Those that were trimmed meanwhile, or deleted with the topic, are
 // not missing.
 func (e *engine) checkRun(t *topic, durable *topicRecord, start streamid.ID, r run) error {
-	trimmed := t.trimmed.Load()
+	trimmed, dense := t.trimmed.Load(), t.dense.Load()
+	gone := max(trimmed, dense)
 	if len(r.members) == 0 {
-		if trimmed < durable.appended {
+		if gone < durable.appended {
 			return e.missing(t, durable.appended)
 		}
 		return nil
 	}
-	if start.IsZero() && r.first > trimmed+1 {
-		return e.missing(t, trimmed+1)
+	if start.IsZero() && r.first > gone+1 {
+		return e.missing(t, gone+1)
 	}
-	if last := r.last(); !r.full && last != durable.appended {
+	if last := r.last(); !r.full && last != durable.appended && dense < durable.appended {
 		return e.missing(t, last+1)
 	}
 	return nil

@@ -7,41 +7,69 @@ import (
 	"github.com/beckmq/beck/internal/streamid"
 )
 
-// Trim removes a range of messages, up to the first that is needed.
+// Trim removes what is not needed, in portions.
 func (e *engine) Trim(ctx context.Context, name string, before driver.Position) (removed int64, err error) {
 	limit, err := startOf(before)
 	if err != nil {
 		return 0, err
 	}
-	var gone int64 // belongs to the committer until it has answered
-	err = e.submit(ctx, &request{alone: true, decide: func(tx *transaction) error {
-		t, err := e.needTopic(name)
+	for {
+		count, more, err := e.trimSome(ctx, name, limit)
+		removed += count
+		if err != nil || !more {
+			return removed, err
+		}
+	}
+}
+
+// trimSome removes a portion of what comes before a limit and is not needed. It
+// looks at the messages ahead of the committer, which then sees whether that is
+// still how things stand.
+func (e *engine) trimSome(ctx context.Context, name string, limit streamid.ID) (removed int64, more bool, err error) {
+	var t *topic
+	var durable *topicRecord
+	err = e.submit(ctx, &request{decide: func(*transaction) error {
+		t, err = e.needTopic(name)
+		if err == nil {
+			limit = t.neededFrom(limit)
+		}
+		return err
+	}})
+	if err != nil {
+		return 0, false, err
+	}
+	end, err := e.reading()
+	if err != nil {
+		return 0, false, err
+	}
+	durable = t.durable.Load()
+	c, err := e.survey(t, earlier(limit, durable.last.Next()), maxSurvey)
+	end()
+	if err != nil || c.count == 0 {
+		return 0, false, err
+	}
+	stale := false
+	err = e.submit(ctx, &request{decide: func(tx *transaction) error {
+		now, err := e.needTopic(name)
 		if err != nil {
 			return err
 		}
-		limit := t.neededFrom(limit)
-		first, exists, err := e.firstFrom(t, limit)
-		if err != nil {
-			return err
-		}
-		trimmed := t.rec.appended
-		if exists {
-			trimmed = first.number - 1
-		}
-		if gone = int64(trimmed - t.rec.trimmed); gone == 0 {
+		if stale = now != t || !c.holds(t) || t.neededFrom(c.behind()) != c.behind(); stale {
 			return nil
 		}
-		t.rec.trimmed = trimmed
-		t.trimmed.Store(trimmed)
-		tx.deleteRange(tableKey(tagMessage, name), idKey(limit, tagMessage, name))
-		tx.touch(t)
+		if err := e.cut(tx, t, c); err != nil {
+			return err
+		}
 		tx.hint(name)
 		return nil
 	}})
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	return gone, nil
+	if stale {
+		return 0, true, nil
+	}
+	return int64(c.count), c.more, nil
 }
 
 // neededFrom returns the first id that must stay: limit, or what a subscription
@@ -50,7 +78,7 @@ func (t *topic) neededFrom(limit streamid.ID) streamid.ID {
 	limit = earlier(limit, t.rec.last.Next())
 	for _, s := range t.subs {
 		limit = earlier(limit, s.rec.cursor.Next())
-		for id := range s.pending {
+		if id, ok := s.oldestSingle(); ok {
 			limit = earlier(limit, id)
 		}
 		for _, g := range s.groups {
@@ -61,6 +89,13 @@ func (t *topic) neededFrom(limit streamid.ID) streamid.ID {
 		}
 	}
 	return limit
+}
+
+func later(a, b streamid.ID) streamid.ID {
+	if a.Compare(b) >= 0 {
+		return a
+	}
+	return b
 }
 
 func earlier(a, b streamid.ID) streamid.ID {
@@ -84,7 +119,7 @@ func (e *engine) DeleteTopic(ctx context.Context, name string) error {
 		}
 		t.trimmed.Store(t.rec.appended)
 		delete(e.state.topics, name)
-		for _, tag := range []byte{tagMessage, tagSub, tagGroup, tagPending, tagDead} {
+		for _, tag := range []byte{tagMessage, tagSub, tagGroup, tagPending, tagDead, tagConfig, tagDelayed, tagDedupe, tagForget} {
 			prefix := tableKey(tag, name)
 			tx.deleteRange(prefix, rangeEnd(prefix))
 		}

@@ -7,12 +7,13 @@ import (
 	"github.com/beckmq/beck/internal/streamid"
 )
 
-// run is a part of a topic without holes.
+// run is a part of a topic.
 type run struct {
 	first    uint64 // number of the first message; those of the others follow
+	holes    uint64 // that are left out between the messages; only Read wants such a run
 	members  []member
 	messages []driver.Message // as many
-	full     bool             // there was no room for more
+	full     bool             // there may be more behind it
 }
 
 // member is what a subscription keeps of a message.
@@ -22,19 +23,20 @@ type member struct {
 }
 
 // last is the number of the last message.
-func (r *run) last() uint64 { return r.first + uint64(len(r.members)) - 1 }
+func (r *run) last() uint64 { return r.first + r.holes + uint64(len(r.members)) - 1 }
 
-// behind is what follows the message with a number; follows is false if there is
-// a gap between.
-func (r *run) behind(number uint64) (members []member, messages []driver.Message, follows bool) {
+// behind is the part of a run without holes that follows the message with a
+// number. All between may be holes up to dense; follows is false if there is more
+// between.
+func (r *run) behind(number, dense uint64) (rest run, follows bool) {
 	if len(r.members) == 0 || r.last() <= number {
-		return nil, nil, true
+		return run{first: number + 1}, true
 	}
-	if r.first > number+1 {
-		return nil, nil, false
+	if r.first > max(number, dense)+1 {
+		return run{}, false
 	}
-	skip := number + 1 - r.first
-	return r.members[skip:], r.messages[skip:], true
+	skip := max(number+1, r.first) - r.first
+	return run{first: r.first + skip, members: r.members[skip:], messages: r.messages[skip:]}, true
 }
 
 // gathering makes a run of messages, whose texts and bodies it copies into few
@@ -73,6 +75,13 @@ const (
 	slabSize  = 32 << 10
 	smallBody = 4 << 10
 )
+
+// dropLast takes back the last add.
+func (g *gathering) dropLast() {
+	n := len(g.members) - 1
+	g.bytes -= int(g.members[n].size)
+	g.members, g.messages = g.members[:n], g.messages[:n]
+}
 
 // keep returns a copy of a body.
 func (g *gathering) keep(body []byte) []byte {

@@ -135,7 +135,7 @@ func (g *settling) settle(tx *transaction, id streamid.ID, s driver.Settlement) 
 	now := g.engine.now()
 	switch s.Do {
 	case driver.Acknowledge:
-		g.sub.end(tx, d)
+		g.end(tx, d)
 	case driver.Renew:
 		p := g.sub.single(tx, d)
 		g.sub.setDue(p, now.Add(g.sub.rec.lease))
@@ -156,11 +156,19 @@ func (g *settling) settle(tx *transaction, id streamid.ID, s driver.Settlement) 
 		tx.set(idKey(id, tagDead, g.topic.name, g.sub.name), dead.encode())
 		g.sub.rec.dead++
 		tx.touchSub(g.sub)
-		g.sub.end(tx, d)
+		g.end(tx, d)
 	default:
 		return false
 	}
 	return true
+}
+
+// end ends a delivery. A queue has no more use for its message.
+func (g *settling) end(tx *transaction, d delivery) {
+	if g.sub.rec.queue {
+		tx.removeTask(g.topic, g.sub, d)
+	}
+	g.sub.end(tx, d)
 }
 
 // Leave forgets a consumer that holds nothing.

@@ -10,6 +10,7 @@ import (
 // subscription is a subscription in memory. It belongs to the committer.
 type subscription struct {
 	topic, name string
+	queue       bool // rec.queue, for readers
 	rec         subscriptionRecord
 	consumers   map[string]*consumer
 
@@ -21,6 +22,8 @@ type subscription struct {
 	grouped int      // how many messages they have
 	emptied int      // how many groups have none
 	due     deadlines
+	// singles has the ids of pending, for the oldest of them, see oldestSingle.
+	singles idHeap
 
 	// cursor is rec.cursor, for those who read ahead of the committer.
 	cursor atomic.Pointer[streamid.ID]
@@ -47,7 +50,7 @@ type consumer struct {
 const forgetAfter = time.Hour
 
 func newSubscription(topic, name string, rec subscriptionRecord) *subscription {
-	s := &subscription{topic: topic, name: name, rec: rec}
+	s := &subscription{topic: topic, name: name, queue: rec.queue, rec: rec}
 	s.reset()
 	s.cursor.Store(&rec.cursor)
 	return s
@@ -58,7 +61,13 @@ func (s *subscription) reset() {
 	s.consumers = map[string]*consumer{}
 	s.pending, s.waiting = map[streamid.ID]*pending{}, 0
 	s.groups, s.grouped, s.emptied = nil, 0, 0
-	s.due = nil
+	s.due, s.singles = nil, nil
+}
+
+// advance moves the cursor.
+func (s *subscription) advance(cursor streamid.ID, delivered uint64) {
+	s.rec.cursor, s.rec.delivered = cursor, delivered
+	s.cursor.Store(&cursor)
 }
 
 // consumer returns a consumer, known or new.
@@ -76,6 +85,7 @@ func (s *subscription) consumer(name string, now time.Time) *consumer {
 func (s *subscription) add(p *pending) {
 	s.pending[p.id] = p
 	p.single = p
+	s.singles.add(p.id, s.pending)
 	s.due.add(&p.deadline)
 	if p.waiting {
 		s.waiting++
