@@ -105,7 +105,7 @@ func (e *engine) invalidated(changed []rueidis.RedisMessage) {
 			continue
 		}
 		if topic, ok := e.names.topicOf(key); ok {
-			e.hub.hint(topic)
+			e.hub.hint(topic, key == subsKey(e.names.stream(topic)))
 		}
 	}
 }

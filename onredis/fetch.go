@@ -11,10 +11,11 @@ import (
 	"github.com/beckmq/beck/internal/driver"
 )
 
-// Fetch implements driver.Subscriber. In volume it is one pipeline of three
+// Fetch implements driver.Subscriber. In volume it is one pipeline of four
 // commands: the script take, which arms the watcher and tells what is due,
-// XREADGROUP for messages never delivered, and XPENDING. Messages pass through a
-// script only when they are retried or reclaimed.
+// XREADGROUP for messages never delivered, XPENDING, and a look whether the
+// subscription is paused. Messages pass through a script only when they are
+// retried or reclaimed.
 func (e *engine) Fetch(ctx context.Context, topic, name string, req driver.FetchRequest) (driver.Fetched, error) {
 	s := e.subscription(topic, name)
 	f := &fetching{
@@ -51,11 +52,15 @@ type fetching struct {
 	again     []driver.Message // retries, and those whose lease has ended
 	fresh     []driver.Message // never delivered before
 
-	due  time.Duration // until the next retry or its lease's end, -1 for none
-	held bool          // a message may be leased, so its lease may end
+	due    time.Duration // until the next retry or its lease's end, -1 for none
+	held   bool          // a message may be leased, so its lease may end
+	paused bool          // the subscription delivers nothing
 }
 
 func (f *fetching) run(ctx context.Context) error {
+	if err := f.checkPaused(ctx); err != nil || f.paused {
+		return err
+	}
 	if !f.recovered {
 		if err := f.recover(ctx); err != nil {
 			return err
@@ -77,6 +82,9 @@ func (f *fetching) run(ctx context.Context) error {
 
 // result puts first what was delivered before, in the order of the topic.
 func (f *fetching) result() driver.Fetched {
+	if f.paused {
+		return driver.Fetched{Lease: f.s.leaseTime()}
+	}
 	next := f.due
 	if f.held {
 		next = f.s.untilLook()
@@ -90,11 +98,8 @@ func (f *fetching) result() driver.Fetched {
 		messages = slices.Concat(f.first, f.again, f.fresh)
 	}
 	f.s.weigh(messages)
-	f.s.mu.Lock()
-	lease := f.s.lease
-	f.s.mu.Unlock()
 	return driver.Fetched{
-		Messages: messages, Lease: lease, Next: max(0, next),
+		Messages: messages, Lease: f.s.leaseTime(), Next: max(0, next),
 		More: f.due == 0 || f.room <= 0,
 	}
 }
@@ -104,21 +109,25 @@ func (f *fetching) result() driver.Fetched {
 func (f *fetching) fill(ctx context.Context) error {
 	due, settled := f.s.retriesDue()
 	err := f.fillIn(ctx, due)
-	if err == nil {
-		f.s.setDue(f.due, settled)
+	switch {
+	case err != nil:
+		return err
+	case f.paused:
+		return f.giveBack(ctx)
 	}
-	return err
+	f.s.setDue(f.due, settled)
+	return nil
 }
 
 func (f *fetching) fillIn(ctx context.Context, due bool) error {
 	if !due {
-		if err := f.lookAndRead(ctx); err != nil || f.due != 0 || f.room <= 0 {
+		if err := f.lookAndRead(ctx); err != nil || f.paused || f.due != 0 || f.room <= 0 {
 			return err
 		}
 		// Another process has given something back. It goes before what was read.
 		return f.take(ctx, f.room)
 	}
-	if err := f.take(ctx, f.room); err != nil || f.due == 0 || f.room <= 0 {
+	if err := f.take(ctx, f.room); err != nil || f.paused || f.due == 0 || f.room <= 0 {
 		return err
 	}
 	_, err := f.read(ctx)
@@ -135,9 +144,14 @@ func (f *fetching) lookAndRead(ctx context.Context) error {
 	}
 	looked, err := replies[0].ToMessage()
 	if !isReply(err, "NOSCRIPT") {
-		return f.addTaken(looked, err)
+		paused := f.paused // what was seen last counts
+		if err = f.addTaken(looked, err); f.paused && !paused {
+			f.due = 0 // it has just been resumed
+		}
+		f.paused = paused
+		return err
 	}
-	if err := f.take(ctx, 0); err != nil || f.room <= 0 {
+	if err := f.take(ctx, 0); err != nil || f.paused || f.room <= 0 {
 		return err
 	}
 	_, err = f.read(ctx)
@@ -146,19 +160,23 @@ func (f *fetching) lookAndRead(ctx context.Context) error {
 
 // read takes messages never delivered, after other commands, whose replies it
 // returns. It asks who holds anything after it has read, so that nothing can
-// have been taken unseen.
+// have been taken unseen, and whether the subscription is paused, which XREADGROUP
+// knows nothing of.
 func (f *fetching) read(ctx context.Context, before ...rueidis.Completed) ([]rueidis.RedisResult, error) {
 	b := f.link.client.B()
 	replies, err := f.link.doMulti(ctx, append(before,
 		b.Xreadgroup().Group(f.s.id.name, f.consumer).Count(int64(f.room)).Streams().Key(f.s.keys.stream).Id(">").Build(),
-		b.Xpending().Key(f.s.keys.stream).Group(f.s.id.name).Build())...)
+		b.Xpending().Key(f.s.keys.stream).Group(f.s.id.name).Build(),
+		b.Hget().Key(f.s.keys.subs).Field(f.s.id.name).Build())...)
 	if err != nil {
 		return nil, err
 	}
 	if err := f.addNew(replies[len(before)].ToMessage()); err != nil {
 		return nil, err
 	}
-	f.held, err = readPending(replies[len(before)+1])
+	if f.held, err = readPending(replies[len(before)+1]); err == nil {
+		f.paused, err = f.readPaused(replies[len(before)+2])
+	}
 	return replies, err
 }
 

@@ -3,6 +3,7 @@ package onredis
 import (
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,9 +21,11 @@ const (
 type hub struct {
 	mu     sync.RWMutex
 	topics map[string]*watchers
+	marks  atomic.Uint64 // the last mark made
 }
 
 type watchers struct {
+	mark  atomic.Uint64
 	hints map[chan struct{}]struct{}
 	sweep time.Time // when to hint without cause
 }
@@ -37,6 +40,7 @@ func (h *hub) watch(topic string) (hints <-chan struct{}, stop func()) {
 	if w == nil {
 		w = &watchers{hints: map[chan struct{}]struct{}{}, sweep: nextSweep(time.Now())}
 		h.topics[topic] = w
+		w.mark.Store(h.marks.Add(1))
 	}
 	w.hints[c] = struct{}{}
 	return c, func() { h.unwatch(topic, c) }
@@ -61,16 +65,33 @@ func (h *hub) watched(topic string) bool {
 	return h.topics[topic] != nil
 }
 
-func (h *hub) hint(topic string) {
+// mark changes whenever the subscriptions of a watched topic may have been
+// steered. It is 0 while nobody watches the topic, and so nobody is told.
+func (h *hub) mark(topic string) uint64 {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	h.topics[topic].hint()
+	if w := h.topics[topic]; w != nil {
+		return w.mark.Load()
+	}
+	return 0
+}
+
+// hint hints that something of a topic has changed, among that its subs if steered.
+func (h *hub) hint(topic string, steered bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	w := h.topics[topic]
+	if w != nil && steered {
+		w.mark.Store(h.marks.Add(1))
+	}
+	w.hint()
 }
 
 func (h *hub) hintAll() {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	for _, w := range h.topics {
+		w.mark.Store(h.marks.Add(1))
 		w.hint()
 	}
 }

@@ -27,6 +27,7 @@ type subscriptionConfig struct {
 	Pos     string `json:"pos"`
 	LeaseMS int64  `json:"lease_ms"`
 	Deleted int64  `json:"deleted"`
+	Paused  bool   `json:"paused"`
 }
 
 // Topic implements driver.Admin. It is put together from many commands, and not
@@ -98,6 +99,7 @@ func addMissing(groups []driver.SubscriptionInfo, configs map[string]string) []d
 				s.LastDelivered = id.String()
 			}
 		}
+		s.Paused = config.Paused
 		if config.LeaseMS > 0 {
 			s.Lease = time.Duration(config.LeaseMS) * time.Millisecond
 		}

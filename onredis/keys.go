@@ -29,9 +29,9 @@ func lostKey(stream string) string { return "{" + stream + "}:lost" }
 
 // subscriptionKeys are the keys of one subscription.
 type subscriptionKeys struct {
-	stream, subs, lost           string
-	waiting, leased, retry       string
-	dead, buried                 string
+	stream, subs, lost     string
+	waiting, leased, retry string
+	dead, buried           string
 }
 
 func (k keys) subscription(topic, name string) subscriptionKeys {

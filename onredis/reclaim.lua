@@ -17,6 +17,7 @@ lease = config.lease_ms or lease
 -- look at about ten thousand, to keep the script short.
 local max, cursor, lost, taken = tonumber(ARGV[3]), ARGV[4], 0, {}
 local looks = 10000
+if config.paused then looks = 0 end
 while looks > 0 do
   local count = math.min(max - #taken, 1000)
   local r = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], lease, cursor, 'COUNT', count)

@@ -11,7 +11,9 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = 30000
 local config = redis.call('HGET', KEYS[2], ARGV[1])
-if config then lease = cjson.decode(config).lease_ms or lease end
+config = config and cjson.decode(config) or {}
+lease = config.lease_ms or lease
+if config.paused then return {lease, {}} end
 
 -- Both kinds of what it holds, to be put in the order of the topic. Numbers of
 -- ids are kept as texts, since they may be larger than Lua's are exact.

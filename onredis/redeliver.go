@@ -40,6 +40,7 @@ func (f *fetching) addTaken(reply rueidis.RedisMessage, err error) error {
 		return err
 	}
 	f.due = time.Duration(due)
+	f.paused = due == takePaused
 	if due > 0 {
 		f.due *= time.Millisecond
 	}

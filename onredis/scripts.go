@@ -20,6 +20,7 @@ type script struct{ text, sum string }
 type scripts struct {
 	take, reclaim, recover, heal, join, settle, leave, owners script
 	trim, deleteTopic, deleteSubscription                     script
+	pause                                                     script
 }
 
 func loadScripts() (scripts, error) {
@@ -27,6 +28,7 @@ func loadScripts() (scripts, error) {
 	for name, to := range map[string]*script{
 		"take": &s.take, "reclaim": &s.reclaim, "recover": &s.recover, "heal": &s.heal, "join": &s.join, "settle": &s.settle,
 		"leave": &s.leave, "owners": &s.owners, "trim": &s.trim,
+		"pause":        &s.pause,
 		"delete_topic": &s.deleteTopic, "delete_subscription": &s.deleteSubscription,
 	} {
 		text, err := scriptFiles.ReadFile(name + ".lua")

@@ -48,6 +48,10 @@ type subscription struct {
 	due     time.Time
 	settled int
 
+	// running is the mark of the topic at which it was last seen not to be paused,
+	// see hub.mark, or notRunning.
+	running uint64
+
 	// perMessage is about how many bytes a message has, 0 if not known.
 	perMessage int
 }
@@ -60,7 +64,7 @@ func (e *engine) subscription(topic, name string) *subscription {
 	if s == nil {
 		s = &subscription{
 			id: id, keys: e.names.subscription(topic, name),
-			lease: driver.DefaultLease, cursor: listStart,
+			lease: driver.DefaultLease, cursor: listStart, running: notRunning,
 		}
 		e.subscriptions[id] = s
 	}
@@ -95,6 +99,12 @@ func (s *subscription) setLease(lease time.Duration) {
 	if soon := time.Now().Add(lookInterval(lease)); s.look.After(soon) {
 		s.look = soon
 	}
+}
+
+func (s *subscription) leaseTime() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lease
 }
 
 // readLease takes over the lease that a script returned, in ms.

@@ -5,7 +5,8 @@
 -- KEYS     1 stream  2 subs  3 waiting  4 leased  5 retry  6 lost
 -- ARGV     1 subscription  2 consumer  3 how many to take, 0 to take none
 -- Returns  {lease in ms,
---           ms until the next one is due, 0 if one is now, -1 if there is none,
+--           ms until the next one is due, 0 if one is now, -1 if there is none, -2 if
+--           the subscription is paused,
 --           {{id, attempt, {field, value, …}}, …}}
 
 redis.call('XLEN', KEYS[1])
@@ -13,7 +14,9 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = 30000
 local config = redis.call('HGET', KEYS[2], ARGV[1])
-if config then lease = cjson.decode(config).lease_ms or lease end
+config = config and cjson.decode(config) or {}
+lease = config.lease_ms or lease
+if config.paused then return {lease, -2, {}} end
 
 local max, taken = tonumber(ARGV[3]), {}
 -- When its memory is full, Redis refuses a script what takes memory, unless the

@@ -26,7 +26,6 @@ func (e *engine) Drop(context.Context, string, string, []string) ([]string, erro
 }
 func (e *engine) Cancel(context.Context, string, []string) ([]string, error)  { return nil, errUnbuilt }
 func (e *engine) Seek(context.Context, string, string, driver.Position) error { return errUnbuilt }
-func (e *engine) Pause(context.Context, string, string, bool) error           { return errUnbuilt }
 func (e *engine) Purge(context.Context, string) (int64, error)                { return 0, errUnbuilt }
 func (e *engine) Schedules(context.Context) ([]driver.Schedule, error)        { return nil, errUnbuilt }
 func (e *engine) PutSchedule(context.Context, driver.Schedule) error          { return errUnbuilt }
