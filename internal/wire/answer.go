@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/beckmq/beck"
@@ -63,6 +64,7 @@ type Fetched struct {
 	Messages    []beck.Message
 	More        bool
 	Next, Lease time.Duration
+	Lost        int64
 }
 
 // DecodeFetched reads what AppendFetched writes, like DecodePage.
@@ -78,6 +80,8 @@ func DecodeFetched(text []byte) (*Fetched, error) {
 			f.Next, err = s.duration()
 		case "lease":
 			f.Lease, err = s.duration()
+		case "lost":
+			f.Lost, err = s.integer()
 		default:
 			err = s.skip()
 		}
@@ -139,6 +143,19 @@ func (s *scanner) gap() (*Gap, error) {
 func (s *scanner) position() (beck.Position, error) {
 	text, err := s.text()
 	return beck.Position(text), err
+}
+
+func (s *scanner) integer() (int64, error) {
+	at := s.i
+	text, err := s.number()
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil {
+		return 0, s.wrong(at, "%.40s is not a whole number", text)
+	}
+	return n, nil
 }
 
 func (s *scanner) duration() (time.Duration, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"slices"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/beckmq/beck"
@@ -55,6 +56,21 @@ func AppendLine(b []byte, m *beck.Message) []byte {
 	if len(m.Headers) > 0 {
 		b = append(b, `"headers":`...)
 		b = appendHeaders(b, m.Headers)
+		b = append(b, ',')
+	}
+	if m.Delay != 0 {
+		b = append(b, `"delay":"`...)
+		b = append(b, m.Delay.String()...)
+		b = append(b, '"', ',')
+	}
+	if !m.At.IsZero() {
+		b = append(b, `"at":"`...)
+		b = m.At.UTC().AppendFormat(b, time.RFC3339Nano) // whole, or it would be early
+		b = append(b, '"', ',')
+	}
+	if m.DedupeID != "" {
+		b = append(b, `"dedupe":`...)
+		b = appendString(b, m.DedupeID)
 		b = append(b, ',')
 	}
 	b = appendBody(b, m.Body)
@@ -191,6 +207,10 @@ func AppendFetched(b []byte, f *beck.Fetched) []byte {
 		b = append(b, `,"next":"`...)
 		b = append(b, f.Next.String()...)
 		b = append(b, '"')
+	}
+	if f.Lost > 0 {
+		b = append(b, `,"lost":`...)
+		b = strconv.AppendInt(b, f.Lost, 10)
 	}
 	return append(b, "}\n"...)
 }

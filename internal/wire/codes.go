@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -29,10 +30,18 @@ const (
 	CodeInUse                Code = "in_use"
 	CodeCorrupt              Code = "corrupt"
 	CodeClosed               Code = "closed"
+	CodeMessageNotFound      Code = "message_not_found"
+	CodeScheduleNotFound     Code = "schedule_not_found"
+	CodeNoReplier            Code = "no_replier"
+	CodeTopicFull            Code = "topic_full"
+	CodeAnswerError          Code = "answer_error"
+	CodeUnconfirmed          Code = "unconfirmed"
 )
 
 // The codes of errors that only the HTTP API has.
 const (
+	CodeTimeout          Code = "timeout"
+	CodeRequestNotFound  Code = "request_not_found"
 	CodeMalformed        Code = "malformed"
 	CodeUnsupported      Code = "unsupported"
 	CodeNotFound         Code = "not_found"
@@ -75,7 +84,18 @@ var kinds = []Kind{
 	{CodeInUse, http.StatusLocked, 13, beck.ErrInUse},
 	{CodeCorrupt, http.StatusInternalServerError, 14, beck.ErrCorrupt},
 	{CodeClosed, http.StatusServiceUnavailable, 15, beck.ErrClosed},
+	{CodeMessageNotFound, http.StatusNotFound, 3, beck.ErrMessageNotFound},
+	{CodeScheduleNotFound, http.StatusNotFound, 3, beck.ErrScheduleNotFound},
+	{CodeNoReplier, http.StatusServiceUnavailable, 16, beck.ErrNoReplier},
+	// Not 429, which many clients answer by sending the same again: a part of
+	// what was sent may be stored.
+	{CodeTopicFull, http.StatusInsufficientStorage, 17, beck.ErrTopicFull},
+	// The next two are types of errors, see KindOf.
+	{CodeAnswerError, http.StatusBadGateway, 18, nil},
+	{CodeUnconfirmed, http.StatusConflict, 19, nil},
 
+	{CodeTimeout, http.StatusGatewayTimeout, 20, context.DeadlineExceeded},
+	{CodeRequestNotFound, http.StatusNotFound, 3, beck.ErrMessageNotFound},
 	{CodeMalformed, http.StatusBadRequest, 2, beck.ErrOption},
 	{CodeUnsupported, http.StatusBadRequest, 2, beck.ErrOption},
 	{CodeNotFound, http.StatusNotFound, 2, beck.ErrOption},
@@ -89,11 +109,17 @@ var kinds = []Kind{
 // Kinds returns the whole table.
 func Kinds() []Kind { return append([]Kind(nil), kinds...) }
 
-// KindOf returns the row an error belongs to: the row of the Problem in it, or
-// that of the sentinel it wraps, or the one of CodeInternal.
+// KindOf returns the row an error belongs to: the row of the Problem in it, or of
+// its type, or that of the sentinel it wraps, or the one of CodeInternal.
 func KindOf(err error) Kind {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return kindOf(p.Code)
+	}
+	if _, ok := errors.AsType[*beck.UnconfirmedError](err); ok {
+		return kindOf(CodeUnconfirmed)
+	}
+	if _, ok := errors.AsType[*beck.AnswerError](err); ok {
+		return kindOf(CodeAnswerError)
 	}
 	for _, k := range kinds {
 		if k.Err != nil && errors.Is(err, k.Err) {

@@ -42,8 +42,11 @@ func Decode(text []byte, v any) error {
 
 // wanted says what JSON a type of Go's takes.
 func wanted(t reflect.Type) string {
-	if t == reflect.TypeFor[Duration]() {
+	switch t {
+	case reflect.TypeFor[Duration]():
 		return `a duration such as "20s"`
+	case reflect.TypeFor[Age]():
+		return `a duration such as "168h", or "forever"`
 	}
 	return jsonKind(t.Kind().String())
 }

@@ -35,6 +35,11 @@ type TopicInfo struct {
 	Length        int64              `json:"length"`
 	FirstID       string             `json:"first_id,omitempty"`
 	LastID        string             `json:"last_id,omitempty"`
+	Queue         bool               `json:"queue,omitempty"`
+	Bytes         int64              `json:"bytes"`
+	Delayed       int64              `json:"delayed"`
+	Dropped       int64              `json:"dropped"`
+	Config        TopicConfig        `json:"config"`
 	Subscriptions []SubscriptionInfo `json:"subscriptions"`
 }
 
@@ -48,6 +53,9 @@ type SubscriptionInfo struct {
 	Dead          int64          `json:"dead"`
 	Lost          int64          `json:"lost"`
 	Lease         Duration       `json:"lease"`
+	Paused        bool           `json:"paused,omitempty"`
+	Expires       Duration       `json:"expires,omitempty"`
+	Unread        Duration       `json:"unread,omitempty"`
 	Consumers     []ConsumerInfo `json:"consumers"`
 }
 
@@ -61,7 +69,8 @@ type ConsumerInfo struct {
 // TopicInfoOf returns a topic's information as it is written.
 func TopicInfoOf(t *beck.TopicInfo) TopicInfo {
 	info := TopicInfo{
-		Name: t.Name, Length: t.Length, FirstID: t.FirstID, LastID: t.LastID,
+		Name: t.Name, Length: t.Length, FirstID: t.FirstID, LastID: t.LastID, Queue: t.Queue,
+		Bytes: t.Bytes, Delayed: t.Delayed, Dropped: t.Dropped, Config: TopicConfigOf(t.Config),
 		Subscriptions: make([]SubscriptionInfo, len(t.Subscriptions)),
 	}
 	for i, s := range t.Subscriptions {
@@ -75,6 +84,7 @@ func SubscriptionInfoOf(s beck.SubscriptionInfo) SubscriptionInfo {
 	info := SubscriptionInfo{
 		Name: s.Name, LastDelivered: s.LastDelivered, Lag: s.Lag, Pending: s.Pending,
 		Waiting: s.Waiting, Dead: s.Dead, Lost: s.Lost, Lease: Duration(s.Lease),
+		Paused: s.Paused, Expires: Duration(s.Expires), Unread: Duration(s.Unread.Round(time.Millisecond)),
 		Consumers: make([]ConsumerInfo, len(s.Consumers)),
 	}
 	for i, c := range s.Consumers {

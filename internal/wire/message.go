@@ -98,6 +98,10 @@ const (
 	fieldTime
 	fieldAttempt
 	fieldBody
+	// The next are those of a message to publish.
+	fieldDelay
+	fieldAt
+	fieldDedupe
 )
 
 // message reads a message object.
@@ -123,7 +127,14 @@ func (s *scanner) messageField(f *messageFields, name []byte) error {
 		field = fieldAttempt
 	case "body", "body_base64":
 		field = fieldBody
-	default:
+	case "delay":
+		field = fieldDelay
+	case "at":
+		field = fieldAt
+	case "dedupe":
+		field = fieldDedupe
+	}
+	if field == 0 || !f.strict && field >= fieldDelay {
 		if f.strict {
 			return s.wrong(at, "unknown field %.60q", name)
 		}
@@ -162,6 +173,11 @@ func (s *scanner) messageValue(f *messageFields, field uint, name []byte) error 
 	if err != nil {
 		return s.wrong(at, "%q: %s", name, whatOf(err))
 	}
+	if f.strict && field != fieldBody {
+		if err := f.take(len(text)); err != nil { // of which a copy is made
+			return err
+		}
+	}
 	switch field {
 	case fieldID:
 		m.ID = string(text)
@@ -170,10 +186,16 @@ func (s *scanner) messageValue(f *messageFields, field uint, name []byte) error 
 	case fieldKey:
 		m.Key = string(text)
 	case fieldTime:
-		m.Time, err = time.Parse(time.RFC3339, string(text))
+		m.Time, err = s.time(at, name, text)
+	case fieldAt:
+		m.At, err = s.time(at, name, text)
+	case fieldDelay:
+		m.Delay, err = time.ParseDuration(string(text))
 		if err != nil {
-			return s.wrong(at, "%q is not a time as RFC 3339 has it", name)
+			return s.wrong(at, `%q is not a duration such as "20s" or "250ms"`, name)
 		}
+	case fieldDedupe:
+		m.DedupeID = string(text)
 	case fieldBody:
 		m.Body = text
 		if len(name) > len("body") {
@@ -183,7 +205,16 @@ func (s *scanner) messageValue(f *messageFields, field uint, name []byte) error 
 			}
 		}
 	}
-	return nil
+	return err
+}
+
+// time reads the text of a field that is a time.
+func (s *scanner) time(at int, name, text []byte) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, string(text))
+	if err != nil {
+		return t, s.wrong(at, "%q is not a time as RFC 3339 has it, such as 2026-11-21T08:00:00Z", name)
+	}
+	return t, nil
 }
 
 func whatOf(err error) string {

@@ -86,7 +86,7 @@ func TestDecodeLinesRefuses(t *testing.T) {
 		code Code
 		says string
 	}{
-		{"{\"body\":\"x\"}\n{\"body\":\"x\",\"delay\":\"5s\"}", CodeMalformed, `line 2, at byte 20: unknown field "delay"`},
+		{"{\"body\":\"x\"}\n{\"body\":\"x\",\"dely\":\"5s\"}", CodeMalformed, `line 2, at byte 19: unknown field "dely"`},
 		{`{"key":"x"}`, CodeInvalidMessage, `line 1 has neither "body" nor "body_base64"`},
 		{`{"body":null}`, CodeInvalidMessage, "line 1"},
 		{`{"body":"a","body_base64":"YQ=="}`, CodeMalformed, `"body_base64" is given twice`},

@@ -27,6 +27,8 @@ type Problem struct {
 	IDs []string `json:"ids,omitempty"`
 	// NotHeld are the ids of a settle that the consumer did not hold.
 	NotHeld []string `json:"not_held,omitempty"`
+	// Missing are the ids of a requeue, drop or cancel that were not there.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // NewProblem returns a problem with a code, and a detail for people.
@@ -45,6 +47,15 @@ func ProblemOf(err error) *Problem {
 	}
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
+	}
+	var missing interface{ Missing() []string }
+	if errors.As(err, &missing) {
+		p := NewProblem(CodeMessageNotFound, "%v; all others of the request are done", cause(err))
+		p.Missing = missing.Missing()
+		return p
+	}
+	if failed, ok := errors.AsType[*beck.AnswerError](err); ok {
+		return NewProblem(CodeAnswerError, "%s", failed.Text) // as it is, for the one who asked
 	}
 	switch {
 	case errors.Is(err, beck.ErrClosed):

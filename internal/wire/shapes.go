@@ -25,8 +25,10 @@ func (d *Duration) UnmarshalText(text []byte) error {
 
 // JoinRequest makes a subscription, or joins one.
 type JoinRequest struct {
-	From  beck.Position `json:"from,omitempty"`
-	Lease Duration      `json:"lease,omitempty"`
+	From    beck.Position `json:"from,omitempty"`
+	Lease   Duration      `json:"lease,omitempty"`
+	Expires Duration      `json:"expires,omitempty"`
+	Queue   bool          `json:"queue,omitempty"`
 }
 
 // JoinAnswer tells whether the subscription existed.
@@ -102,7 +104,7 @@ type LeaveRequest struct {
 	Consumer string `json:"consumer"`
 }
 
-// TrimAnswer says how many messages were removed.
+// TrimAnswer says how many messages a trim or purge has removed.
 type TrimAnswer struct {
 	Removed int64 `json:"removed"`
 }

@@ -37,9 +37,20 @@ func TestTheTableIsWhole(t *testing.T) {
 		beck.ErrName, beck.ErrMessage, beck.ErrOption, beck.ErrNotHeld, beck.ErrPosition, beck.ErrTopicNotFound,
 		beck.ErrSubscriptionNotFound, beck.ErrTooLarge, beck.ErrUnavailable, beck.ErrUncertain, beck.ErrFull,
 		beck.ErrDenied, beck.ErrWrongType, beck.ErrVersion, beck.ErrInUse, beck.ErrCorrupt, beck.ErrClosed,
+		beck.ErrMessageNotFound, beck.ErrScheduleNotFound, beck.ErrNoReplier, beck.ErrTopicFull, context.DeadlineExceeded,
 	} {
 		if k := KindOf(fmt.Errorf("so: %w", err)); k.Err != err {
 			t.Errorf("%v belongs to %s", err, k.Code)
+		}
+	}
+	for err, code := range map[error]Code{
+		&beck.AnswerError{Text: "x"}:                          CodeAnswerError,
+		&beck.UnconfirmedError{Err: context.DeadlineExceeded}: CodeUnconfirmed,
+		&beck.UnconfirmedError{}:                              CodeUnconfirmed,
+		NewProblem(CodeRequestNotFound, "x"):                  CodeRequestNotFound,
+	} {
+		if k := KindOf(&beck.Error{Op: "x", Err: err}); k.Code != code {
+			t.Errorf("%T belongs to %s", err, k.Code)
 		}
 	}
 }
@@ -75,6 +86,7 @@ func TestProblemOf(t *testing.T) {
 		{fmt.Errorf("x: %w", context.Canceled), CodeUncertain, "x: context canceled"},
 		{errors.Join(beck.ErrUncertain, beck.ErrUnavailable), CodeUncertain, ""},
 		{errors.New("odd"), CodeInternal, "odd"},
+		{&beck.Error{Op: "request", Err: &beck.AnswerError{Service: "s", Text: "no\nway"}}, CodeAnswerError, "no\nway"},
 		{&beck.NotHeldError{Consumer: "c", IDs: []string{"1", "2"}}, CodeNotHeld, "delivery not held by consumer c: 1, 2; all others of the request are settled"},
 	} {
 		p := ProblemOf(c.err)
@@ -129,8 +141,8 @@ func TestAnswers(t *testing.T) {
 	if page, err = DecodePage([]byte(`{"messages":[],"next":"start","more":false,"gap":null,"of_the_future":{"a":[1,true]}}`)); err != nil || page.Gap != nil {
 		t.Errorf("page is %+v, %v", page, err)
 	}
-	fetched, err := DecodeFetched(AppendFetched(nil, &beck.Fetched{Messages: []*beck.Message{m}, Lease: 30 * time.Second, Next: 1500 * time.Millisecond, More: true}))
-	if err != nil || len(fetched.Messages) != 1 || !same(fetched.Messages[0], *m) || fetched.Lease != 30*time.Second || fetched.Next != 1500*time.Millisecond || !fetched.More {
+	fetched, err := DecodeFetched(AppendFetched(nil, &beck.Fetched{Messages: []*beck.Message{m}, Lease: 30 * time.Second, Next: 1500 * time.Millisecond, More: true, Lost: 7}))
+	if err != nil || len(fetched.Messages) != 1 || !same(fetched.Messages[0], *m) || fetched.Lease != 30*time.Second || fetched.Next != 1500*time.Millisecond || !fetched.More || fetched.Lost != 7 {
 		t.Errorf("fetched is %+v, %v", fetched, err)
 	}
 	ids, err := DecodeIDs(AppendIDs(nil, []string{"1-0001", "1-0002"}))
