@@ -32,10 +32,22 @@ func (g *guard) check(r *http.Request) *wire.Problem {
 		return wire.NewProblem(wire.CodeHostNotAllowed,
 			"access denied: this server doesn't answer to %.100q; a name of its own, beside localhost, must be given to it when it starts", r.Host)
 	}
+	return g.checkOrigin(r)
+}
+
+func (g *guard) checkOrigin(r *http.Request) *wire.Problem {
 	if err := g.origin.Check(r); err != nil {
 		return wire.NewProblem(wire.CodeCrossOrigin, "access denied: a page of another site has sent this request (%v)", err)
 	}
 	return nil
+}
+
+// checkChanging is check for a GET that changes something: a page of another site
+// can't read what it brings, but may have a browser send it.
+func (g *guard) checkChanging(r *http.Request) *wire.Problem {
+	changing := *r
+	changing.Method = http.MethodPost
+	return g.checkOrigin(&changing)
 }
 
 // allowed reports whether a Host header names this machine itself. A page whose

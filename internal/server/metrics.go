@@ -18,6 +18,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	streams  prometheus.Gauge
+	missed   prometheus.Counter
 	handler  http.Handler
 }
 
@@ -33,10 +34,13 @@ func newMetrics(bus *beck.Bus) (*metrics, error) {
 		streams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "beck_http_streams", Help: "Streams of server-sent events open now.",
 		}),
+		missed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "beck_http_broadcasts_missed_total", Help: "Broadcasts that clients were too slow for; they were told of a gap.",
+		}),
 	}
 	registry := prometheus.NewRegistry()
 	for _, c := range []prometheus.Collector{
-		m.requests, m.seconds, m.streams, newBusCollector(bus),
+		m.requests, m.seconds, m.streams, m.missed, newBusCollector(bus),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
 		if err := registry.Register(c); err != nil {
@@ -90,6 +94,12 @@ func newBusCollector(bus *beck.Bus) *busCollector {
 	add(counter, "deliveries_retried_total", "Deliveries given back to be retried.", func(s beck.Stats) float64 { return float64(s.Retried) })
 	add(counter, "deliveries_dead_lettered_total", "Deliveries that became dead letters.", func(s beck.Stats) float64 { return float64(s.DeadLettered) })
 	add(counter, "gaps_total", "Gaps that followers were told of.", func(s beck.Stats) float64 { return float64(s.Gaps) })
+	add(counter, "messages_lost_total", "Messages that subscriptions were found to have lost.", func(s beck.Stats) float64 { return float64(s.Lost) })
+	add(counter, "broadcasts_heard_total", "Broadcasts given to listeners.", func(s beck.Stats) float64 { return float64(s.Heard) })
+	add(counter, "broadcasts_missed_total", "Broadcasts that listeners were too slow for.", func(s beck.Stats) float64 { return float64(s.Missed) })
+	add(counter, "requests_total", "Requests asked.", func(s beck.Stats) float64 { return float64(s.Requests) })
+	add(counter, "replies_total", "Requests answered.", func(s beck.Stats) float64 { return float64(s.Replies) })
+	add(gauge, "handlers", "Handlers running now in this process.", func(s beck.Stats) float64 { return float64(s.Handling) })
 	add(gauge, "followers", "Followers running now.", func(s beck.Stats) float64 { return float64(s.Followers) })
 	add(gauge, "consumers", "Consumers running now in this process.", func(s beck.Stats) float64 { return float64(s.Consumers) })
 	return c

@@ -40,11 +40,18 @@ func checkParams(r *http.Request, known []string) error {
 // checkNoHeaders refuses beck's own headers where there are none.
 func checkNoHeaders(headers http.Header) error {
 	for name := range headers {
-		if strings.HasPrefix(name, "Beck-") {
-			return wire.NewProblem(wire.CodeUnsupported, "header %.60q is not supported here", name)
+		if isOurs(name) {
+			return notSupported(name)
 		}
 	}
 	return nil
+}
+
+// isOurs reports whether a header means something to beck in some call.
+func isOurs(name string) bool { return strings.HasPrefix(name, "Beck-") || name == headerDedupe }
+
+func notSupported(header string) error {
+	return wire.NewProblem(wire.CodeUnsupported, "header %.60q is not supported here", header)
 }
 
 // param returns a parameter that was checked.

@@ -13,37 +13,65 @@ type route struct {
 	method, path string
 	serve        func(w http.ResponseWriter, r *http.Request) error
 	params       []string // the parameters it takes
+	// message says that it takes a message, whose headers it checks itself.
+	message bool
 }
 
 const (
 	topicPath        = "/v1/topics/{topic}"
 	subscriptionPath = topicPath + "/subscriptions/{name}"
+	servicePath      = "/v1/services/{service}"
+	schedulePath     = "/v1/schedules/{name}"
 )
 
 func (s *Server) routes() []route {
 	return []route{
-		{"GET", "/v1/topics", s.topics, nil},
-		{"GET", topicPath, s.topic, nil},
-		{"DELETE", topicPath, s.deleteTopic, nil},
+		{method: "GET", path: "/v1/topics", serve: s.topics},
+		{method: "GET", path: topicPath, serve: s.topic},
+		{method: "PUT", path: topicPath, serve: s.configure},
+		{method: "DELETE", path: topicPath, serve: s.deleteTopic},
+		{method: "POST", path: topicPath + "/purge", serve: s.purge},
+		{method: "POST", path: topicPath + "/confirm", serve: s.confirm},
 
-		{"POST", topicPath + "/messages", s.publish, nil},
-		{"GET", topicPath + "/messages", s.page, []string{"from", "limit"}},
-		{"DELETE", topicPath + "/messages", s.trim, []string{"before"}},
-		{"GET", topicPath + "/events", s.events, []string{"from"}},
-		{"GET", topicPath + "/wake", s.wake, nil},
+		{method: "POST", path: topicPath + "/messages", serve: s.publish, message: true},
+		{method: "GET", path: topicPath + "/messages", serve: s.page, params: []string{"from", "limit"}},
+		{method: "DELETE", path: topicPath + "/messages", serve: s.trim, params: []string{"before"}},
+		{method: "GET", path: topicPath + "/events", serve: s.events, params: []string{"from"}},
+		{method: "GET", path: topicPath + "/wake", serve: s.wake},
+		{method: "GET", path: topicPath + "/delayed", serve: s.delayed, params: []string{"after", "limit"}},
+		{method: "POST", path: topicPath + "/delayed/cancel", serve: s.cancel},
+		{method: "POST", path: "/v1/queues/{queue}/messages", serve: s.push, message: true},
 
-		{"PUT", subscriptionPath, s.join, nil},
-		{"GET", subscriptionPath, s.subscription, nil},
-		{"DELETE", subscriptionPath, s.deleteSubscription, nil},
-		{"POST", subscriptionPath + "/fetch", s.fetch, nil},
-		{"POST", subscriptionPath + "/settle", s.settle, nil},
-		{"POST", subscriptionPath + "/leave", s.leave, nil},
+		{method: "PUT", path: subscriptionPath, serve: s.join},
+		{method: "GET", path: subscriptionPath, serve: s.subscription},
+		{method: "DELETE", path: subscriptionPath, serve: s.deleteSubscription},
+		{method: "POST", path: subscriptionPath + "/fetch", serve: s.fetch},
+		{method: "POST", path: subscriptionPath + "/settle", serve: s.settle},
+		{method: "POST", path: subscriptionPath + "/leave", serve: s.leave},
+		{method: "GET", path: subscriptionPath + "/messages", serve: s.peek, params: []string{"state", "after", "limit"}},
+		{method: "POST", path: subscriptionPath + "/outstanding", serve: s.outstanding},
+		{method: "POST", path: subscriptionPath + "/dead/requeue", serve: s.requeue},
+		{method: "POST", path: subscriptionPath + "/dead/drop", serve: s.drop},
+		{method: "POST", path: subscriptionPath + "/seek", serve: s.seek},
+		{method: "POST", path: subscriptionPath + "/pause", serve: s.pause},
+		{method: "POST", path: subscriptionPath + "/resume", serve: s.resume},
 
-		{"GET", "/healthz", s.healthz, nil},
-		{"GET", "/readyz", s.readyz, nil},
-		{"GET", "/metrics", s.metrics.serve, nil},
-		{"GET", "/openapi.json", s.openapi, nil},
-		{"GET", "/{$}", s.landing, nil},
+		{method: "POST", path: "/v1/broadcast/{subject}", serve: s.broadcast},
+		{method: "GET", path: "/v1/listen/{pattern}", serve: s.listen},
+		{method: "POST", path: servicePath, serve: s.ask, message: true},
+		{method: "GET", path: servicePath + "/requests", serve: s.requests},
+		{method: "POST", path: servicePath + "/answers/{id}", serve: s.reply, params: []string{"failure"}},
+
+		{method: "GET", path: "/v1/schedules", serve: s.schedules},
+		{method: "PUT", path: schedulePath, serve: s.putSchedule},
+		{method: "DELETE", path: schedulePath, serve: s.deleteSchedule},
+		{method: "POST", path: schedulePath + "/tick", serve: s.tick},
+
+		{method: "GET", path: "/healthz", serve: s.healthz},
+		{method: "GET", path: "/readyz", serve: s.readyz},
+		{method: "GET", path: "/metrics", serve: s.metrics.serve},
+		{method: "GET", path: "/openapi.json", serve: s.openapi},
+		{method: "GET", path: "/{$}", serve: s.landing},
 	}
 }
 
@@ -76,10 +104,9 @@ func (s *Server) newMux() *http.ServeMux {
 // checked returns what serves a request, if the route knows all that it says:
 // nothing is ignored, so that nobody relies on it.
 func (t route) checked() func(w http.ResponseWriter, r *http.Request) error {
-	publishes := t.method == http.MethodPost && t.path == topicPath+"/messages"
 	return func(w http.ResponseWriter, r *http.Request) error {
 		err := checkParams(r, t.params)
-		if err == nil && !publishes { // which has a check of its own
+		if err == nil && !t.message {
 			err = checkNoHeaders(r.Header)
 		}
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/beckmq/beck"
 )
@@ -21,8 +22,12 @@ type Server struct {
 	guard   *guard
 	metrics *metrics
 	memory  *memory
+	patient *memory // of requests that wait for their answers
 	http    *http.Server
 	buffers sync.Pool // of *[]byte
+
+	asking    atomic.Int64 // requests that wait for their answers
+	questions questions
 
 	// ending ends when Shutdown begins: streams and long waits end with it.
 	ending context.Context
@@ -39,6 +44,8 @@ func New(bus *beck.Bus, o *Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{bus: bus, o: full, log: full.Logger, guard: newGuard(full), memory: &memory{limit: requestsAtOnce * full.MaxRequest}}
+	s.patient = &memory{limit: s.memory.limit}
+	s.questions.byID = map[string]*question{}
 	s.ending, s.end = context.WithCancel(context.Background())
 	if s.metrics, err = newMetrics(bus); err != nil {
 		return nil, fmt.Errorf("server: metrics: %w", err)

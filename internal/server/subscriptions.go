@@ -18,7 +18,7 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	existed, err := s.bus.Join(r.Context(), r.PathValue("topic"), r.PathValue("name"), &beck.JoinOptions{
-		From: req.From, Lease: time.Duration(req.Lease),
+		From: req.From, Lease: time.Duration(req.Lease), Expires: time.Duration(req.Expires), Queue: req.Queue,
 	})
 	if err != nil {
 		return err
