@@ -29,12 +29,22 @@ const (
 	TickHeader     = "beck-tick"
 )
 
+// maxHeaderBytes leaves room for the headers that Run adds.
+const maxHeaderBytes = beck.MaxHeaderBytes - 512
+
 // Add stores a schedule, in place of the one with its name if there is one. Its
 // ticks after Last are published by [Run], or those after now if that is zero. A
 // Spec, Zone or Missed that makes no sense is beck.ErrOption.
 func Add(ctx context.Context, bus *beck.Bus, s beck.Schedule) error {
 	if _, err := parse(&s); err != nil {
 		return err
+	}
+	size := 0
+	for name, value := range s.Message.Headers {
+		size += len(name) + len(value)
+	}
+	if size > maxHeaderBytes {
+		return fmt.Errorf("cron: schedule %s: %w: its headers have more than the %d bytes allowed", quoted(s.Name), beck.ErrTooLarge, maxHeaderBytes)
 	}
 	return bus.PutSchedule(ctx, s)
 }
@@ -76,9 +86,13 @@ func parse(s *beck.Schedule) (plan, error) {
 }
 
 func invalid(s *beck.Schedule, format string, args ...any) error {
-	name := s.Name
-	if beck.CheckName(name) != nil {
-		name = fmt.Sprintf("%.20q", name)
+	return fmt.Errorf("cron: schedule %s: %w: %w", quoted(s.Name), beck.ErrOption, fmt.Errorf(format, args...))
+}
+
+// quoted is a name that is fit for an error, whatever it is.
+func quoted(name string) string {
+	if beck.CheckName(name) == nil {
+		return name
 	}
-	return fmt.Errorf("cron: schedule %s: %w: %w", name, beck.ErrOption, fmt.Errorf(format, args...))
+	return fmt.Sprintf("%.20q", name)
 }
