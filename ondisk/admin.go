@@ -117,7 +117,7 @@ func (e *engine) describeSubscription(t *topic, s *subscription) (driver.Subscri
 		return driver.SubscriptionInfo{}, err
 	}
 	info := driver.SubscriptionInfo{
-		Name: s.name, Lease: s.rec.lease, Dead: int64(s.rec.dead), Lag: lag,
+		Name: s.name, Lease: s.rec.lease, Dead: int64(s.rec.dead), Lag: lag, Paused: s.rec.paused,
 		Waiting: int64(s.waiting),
 		Pending: int64(s.grouped + len(s.pending) - s.waiting),
 	}

@@ -18,7 +18,10 @@ func (e *engine) loadDelivered(t *topic, s *subscription) error {
 	if err := e.loadGroups(t, s, now); err != nil {
 		return err
 	}
-	return e.loadPending(t, s, now)
+	if err := e.loadPending(t, s, now); err != nil {
+		return err
+	}
+	return e.loadBurials(s)
 }
 
 func (e *engine) loadPending(t *topic, s *subscription, now time.Time) error {
@@ -28,14 +31,15 @@ func (e *engine) loadPending(t *topic, s *subscription, now time.Time) error {
 		if err := rec.decode(value); err != nil {
 			return err
 		}
-		if !ok || id.Compare(s.rec.cursor) > 0 {
+		if !ok || id.Compare(s.rec.cursor) > 0 && !rec.copied {
 			return errRecord
 		}
 		if _, twice := s.find(id); twice {
 			return errRecord
 		}
 		p := &pending{
-			waiting: rec.waiting, attempt: int(rec.attempt), size: int(rec.size), owner: rec.owner, reason: rec.reason,
+			waiting: rec.waiting, copied: rec.copied, attempt: int(rec.attempt), size: int(rec.size),
+			owner: rec.owner, reason: rec.reason, since: rec.since,
 		}
 		p.deadline = deadline{id: id, due: dueFrom(rec.due, s.rec.lease, !rec.waiting, now)}
 		s.add(p)
@@ -83,7 +87,7 @@ func (e *engine) loadGroups(t *topic, s *subscription, now time.Time) error {
 			return err
 		}
 		loaded := s.newGroup(g.id, g.rec.first, g.rec.owner, members)
-		loaded.due = dueFrom(g.rec.due, s.rec.lease, true, now)
+		loaded.due, loaded.since = dueFrom(g.rec.due, s.rec.lease, true, now), g.rec.since
 		for place, gone := range g.rec.gone {
 			if gone {
 				loaded.gone[place] = true

@@ -2,11 +2,8 @@ package ondisk
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/beckmq/beck/internal/driver"
 	"github.com/beckmq/beck/internal/streamid"
@@ -34,7 +31,7 @@ func (e *engine) Fetch(ctx context.Context, name, subscription string, req drive
 	if err := e.submit(ctx, &request{size: 128 * len(f.ahead.members), decide: f.decide}); err != nil {
 		return driver.Fetched{}, err
 	}
-	if err := f.readAgain(); err != nil {
+	if err := f.readAgain(ctx); err != nil {
 		return driver.Fetched{}, err
 	}
 	return f.fetched, nil
@@ -57,12 +54,12 @@ type fetching struct {
 	req    driver.FetchRequest
 
 	ahead    run          // of messages behind the cursor, as it was then
-	durable  *topicRecord // up to which it was read
+	durable  *topicRecord // up to which it was read; nil if it was not
 	cursor   streamid.ID  // from which it was read
 	removals uint64       // of the topic, before it was read
 	bytes    int          // given out
 	fetched  driver.Fetched
-	again    []streamid.ID // of the first messages in fetched, still to be read
+	again    []whereabouts // the first messages in fetched, still to be read
 }
 
 // readAhead reads what may be new.
@@ -72,6 +69,9 @@ func (f *fetching) readAhead() error {
 		return err
 	}
 	defer end()
+	if f.sub.paused.Load() {
+		return nil
+	}
 	f.removals = f.topic.removals.Load()
 	f.cursor = *f.sub.cursor.Load()
 	f.durable = f.topic.durable.Load()
@@ -92,6 +92,9 @@ func (f *fetching) decide(tx *transaction) error {
 	now := f.engine.now()
 	f.sub.consumer(f.req.Consumer, now)
 	f.fetched.Lease = f.sub.rec.lease
+	if f.sub.rec.paused {
+		return nil
+	}
 	if f.req.Recover {
 		f.recover(tx, now)
 	}
@@ -133,7 +136,7 @@ func (f *fetching) giveAgain(tx *transaction, d delivery, now time.Time) {
 	p.attempt++
 	f.sub.lease(p, f.req.Consumer, now)
 	f.bytes += p.size
-	f.again = append(f.again, p.id)
+	f.again = append(f.again, whereabouts{p.id, p.copied})
 	f.fetched.Messages = append(f.fetched.Messages, driver.Message{ID: p.id.String(), Attempt: p.attempt})
 	tx.setPending(f.sub, p)
 }
@@ -141,6 +144,9 @@ func (f *fetching) giveAgain(tx *transaction, d delivery, now time.Time) {
 // takeNew takes those messages read ahead that follow the cursor; left says that
 // there may be more.
 func (f *fetching) takeNew(tx *transaction, now time.Time) (left bool) {
+	if f.durable == nil {
+		return true
+	}
 	rec := &f.sub.rec
 	rest, follows := f.follows()
 	if !follows {
@@ -187,7 +193,7 @@ func (f *fetching) lease(tx *transaction, first uint64, members []member, now ti
 	rec := &f.sub.rec
 	// What was read ahead may have room for more.
 	g := f.sub.newGroup(members[0].id, first, f.req.Consumer, slices.Clone(members))
-	g.due = now.Add(rec.lease)
+	g.due, g.since = now.Add(rec.lease), now.UnixMilli()
 	f.sub.addGroup(g)
 	f.sub.hold(g.owner, g.left)
 	tx.touchGroup(g)
@@ -199,70 +205,26 @@ func (f *fetching) advance(tx *transaction, cursor streamid.ID, delivered uint64
 	tx.touchSub(f.sub)
 }
 
-// readAgain reads the messages that are delivered again.
-func (f *fetching) readAgain() error {
+// readAgain reads the messages that are delivered again. Those that were taken
+// from the consumer already, and removed, are left out.
+func (f *fetching) readAgain(ctx context.Context) error {
 	if len(f.again) == 0 {
 		return nil
 	}
-	end, err := f.engine.reading()
+	messages, err := f.engine.readDelivered(ctx, f.topic, f.sub, f.again)
 	if err != nil {
 		return err
 	}
-	defer end()
-	list := f.fetched.Messages
-	kept := list[:0]
-	for i, m := range list {
-		if i < len(f.again) {
-			attempt := m.Attempt
-			if m, err = f.engine.readOne(f.topic, f.again[i]); errors.Is(err, pebble.ErrNotFound) {
-				// Someone else has settled it meanwhile, or it had to make room.
-				if err = f.confirmGone(f.again[i]); err == nil {
-					continue
-				}
-			}
-			if err != nil {
-				return err
-			}
-			m.Attempt = attempt
+	all := f.fetched.Messages
+	kept := all[:0]
+	for i, m := range messages {
+		if m.Body != nil {
+			m.Attempt = all[i].Attempt
+			kept = append(kept, m)
 		}
-		kept = append(kept, m)
 	}
-	f.fetched.Messages = kept
+	f.fetched.Messages = append(kept, all[len(f.again):]...)
 	return nil
-}
-
-// confirmGone makes sure that a message that is not there is not needed either.
-func (f *fetching) confirmGone(id streamid.ID) error {
-	return f.engine.submit(context.Background(), &request{decide: func(*transaction) error {
-		t, err := f.engine.topic(f.topic.name)
-		if err != nil {
-			return err
-		}
-		if t == nil || t.subs[f.sub.name] != f.sub {
-			return driver.ErrSubscriptionNotFound
-		}
-		if _, needed := f.sub.find(id); needed {
-			return f.engine.corrupt(idKey(id, tagMessage, t.name), errMissing)
-		}
-		return nil
-	}})
-}
-
-// readOne returns a message, or pebble.ErrNotFound.
-func (e *engine) readOne(t *topic, id streamid.ID) (driver.Message, error) {
-	key := idKey(id, tagMessage, t.name)
-	value, err := e.get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return driver.Message{}, err
-	}
-	if err != nil {
-		return driver.Message{}, e.problem(err)
-	}
-	m, _, err := decodeMessage(value, id)
-	if err != nil {
-		return m, e.corrupt(key, err)
-	}
-	return m, nil
 }
 
 // get returns a copy of a value.

@@ -15,6 +15,7 @@ type group struct {
 	deadline
 	first   uint64 // number of the first message; those of the others follow
 	owner   string
+	since   int64 // when they were leased, ms since 1970
 	members []member
 	gone    []bool // which members the group has no longer
 	left    int    // how many it still has
@@ -110,7 +111,7 @@ func (tx *transaction) sealGroup(g *group) {
 		tx.delete(g.key)
 		return
 	}
-	rec := groupRecord{first: g.first, due: g.due.UnixMilli(), owner: g.owner, gone: g.gone}
+	rec := groupRecord{first: g.first, due: g.due.UnixMilli(), since: g.since, owner: g.owner, gone: g.gone}
 	tx.set(g.key, rec.encode())
 }
 
@@ -134,6 +135,9 @@ func (p *pending) delivery() delivery {
 func (g *group) delivery(place int) delivery {
 	return delivery{id: g.members[place].id, attempt: 1, owner: g.owner, group: g, place: place}
 }
+
+// copied reports whether the message is no matter of the topic's.
+func (d delivery) copied() bool { return d.single != nil && d.single.copied }
 
 // find returns what was delivered and not settled.
 func (s *subscription) find(id streamid.ID) (delivery, bool) {
@@ -176,7 +180,7 @@ func (s *subscription) single(tx *transaction, d delivery) *pending {
 	if d.single != nil {
 		return d.single
 	}
-	p := &pending{attempt: d.attempt, size: int(d.group.members[d.place].size), owner: d.owner}
+	p := &pending{attempt: d.attempt, size: int(d.group.members[d.place].size), owner: d.owner, since: d.group.since}
 	p.deadline = deadline{due: d.group.due, id: d.id}
 	s.leave(tx, d.group, d.place)
 	s.add(p)
@@ -187,7 +191,7 @@ func (s *subscription) single(tx *transaction, d delivery) *pending {
 func (s *subscription) end(tx *transaction, d delivery) {
 	if d.single != nil {
 		s.remove(d.single)
-		tx.deletePending(s, d.id)
+		tx.deletePending(s, d.single)
 		return
 	}
 	s.hold(d.owner, -1)

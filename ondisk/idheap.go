@@ -14,8 +14,8 @@ type idHeap []streamid.ID
 func (h *idHeap) add(id streamid.ID, known map[streamid.ID]*pending) {
 	if len(*h) > 64+2*len(known) {
 		*h = (*h)[:0]
-		for other := range known {
-			if other != id {
+		for other, p := range known {
+			if other != id && !p.copied {
 				*h = append(*h, other)
 			}
 		}
@@ -24,10 +24,11 @@ func (h *idHeap) add(id streamid.ID, known map[streamid.ID]*pending) {
 	heap.Push(h, id)
 }
 
-// oldestSingle is the oldest message that has an entry of its own.
+// oldestSingle is the oldest message of the topic that has an entry of its own.
 func (s *subscription) oldestSingle() (id streamid.ID, ok bool) {
 	for len(s.singles) > 0 {
-		if id = s.singles[0]; s.pending[id] != nil {
+		id = s.singles[0]
+		if p := s.pending[id]; p != nil && !p.copied {
 			return id, true
 		}
 		heap.Pop(&s.singles)

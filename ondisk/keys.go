@@ -18,11 +18,20 @@ const (
 	tagPending = 'p' // topic, subscription, id: pendingRecord
 	tagDead    = 'd' // topic, subscription, id: deadRecord
 
+	tagBurial = 'b' // topic, subscription, place among the dead letters, id: nothing
+	tagCopy   = 'k' // topic, subscription, id: message of a pending one that was requeued
+
 	tagConfig   = 'c' // topic: configRecord
 	tagDelayed  = 'w' // topic, id made of when it is due and a number: delayedRecord
 	tagDedupe   = 'u' // topic, deduplication id: dedupeRecord
 	tagForget   = 'x' // topic, ms when it ends in 8 bytes, deduplication id: nothing
 	tagSchedule = 'r' // name: scheduleRecord
+)
+
+// The tables of what a subscription was delivered, and of its dead letters.
+var (
+	deliveredTags = []byte{tagGroup, tagPending, tagCopy}
+	deadTags      = []byte{tagDead, tagBurial}
 )
 
 func tableKey(tag byte, names ...string) []byte {

@@ -76,6 +76,8 @@ func describe(key []byte) string {
 		tagGroup:   {"messages leased together of", 2, true},
 		tagPending: {"pending message of", 2, true},
 		tagDead:    {"dead letter of", 2, true},
+		tagBurial:  {"place of a dead letter of", 2, true},
+		tagCopy:    {"requeued message of", 2, true},
 	}
 	table, known := tables[key[0]]
 	names, rest, ok := splitNames(key, table.names)

@@ -2,6 +2,7 @@ package ondisk
 
 import (
 	"context"
+	"slices"
 
 	"github.com/beckmq/beck/internal/driver"
 	"github.com/beckmq/beck/internal/streamid"
@@ -119,7 +120,7 @@ func (e *engine) DeleteTopic(ctx context.Context, name string) error {
 		}
 		t.trimmed.Store(t.rec.appended)
 		delete(e.state.topics, name)
-		for _, tag := range []byte{tagMessage, tagSub, tagGroup, tagPending, tagDead, tagConfig, tagDelayed, tagDedupe, tagForget} {
+		for _, tag := range slices.Concat([]byte{tagMessage, tagSub, tagConfig, tagDelayed, tagDedupe, tagForget}, deliveredTags, deadTags) {
 			prefix := tableKey(tag, name)
 			tx.deleteRange(prefix, rangeEnd(prefix))
 		}
@@ -147,7 +148,7 @@ func (e *engine) DeleteSubscription(ctx context.Context, name, subscription stri
 			return driver.ErrSubscriptionNotFound
 		}
 		delete(t.subs, subscription)
-		for _, tag := range []byte{tagGroup, tagPending, tagDead} {
+		for _, tag := range slices.Concat(deliveredTags, deadTags) {
 			prefix := tableKey(tag, name, subscription)
 			tx.deleteRange(prefix, rangeEnd(prefix))
 		}

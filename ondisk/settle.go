@@ -24,14 +24,20 @@ func (e *engine) Settle(ctx context.Context, name, subscription, consumer string
 	if s == nil {
 		return nil, driver.ErrSubscriptionNotFound
 	}
-	g := &settling{engine: e, topic: t, sub: s, consumer: consumer, settlements: settlements}
-	if err := g.readDying(); err != nil {
-		return nil, err
+	for again := false; ; again = true {
+		g := &settling{engine: e, topic: t, sub: s, consumer: consumer, settlements: settlements}
+		if err := g.readDying(); err != nil {
+			return nil, err
+		}
+		err := e.submit(ctx, &request{size: g.size, decide: g.decide})
+		switch {
+		case err == nil:
+			return g.notHeld, nil
+		case again || !errors.Is(err, errMissing):
+			return nil, err
+		}
+		// A message that was looked for may have got its copy just now.
 	}
-	if err := e.submit(ctx, &request{size: g.size, decide: g.decide}); err != nil {
-		return nil, err
-	}
-	return g.notHeld, nil
 }
 
 // settling is one Settle.
@@ -42,7 +48,8 @@ type settling struct {
 	consumer    string
 	settlements []driver.Settlement
 
-	dying   map[streamid.ID][]byte // stored messages that may become dead letters
+	dying   map[streamid.ID][]byte     // stored messages that may become dead letters
+	former  map[streamid.ID]deadRecord // dead letters that they replace
 	size    int
 	notHeld []string
 }
@@ -74,6 +81,9 @@ func (g *settling) readDyingMessage(id streamid.ID) error {
 	defer end()
 	value, err := g.engine.get(idKey(id, tagMessage, g.topic.name))
 	if errors.Is(err, pebble.ErrNotFound) {
+		value, err = g.engine.get(idKey(id, tagCopy, g.topic.name, g.sub.name))
+	}
+	if errors.Is(err, pebble.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
@@ -95,7 +105,7 @@ func (g *settling) decide(tx *transaction) error {
 	if t == nil || t.subs[g.sub.name] != g.sub {
 		return driver.ErrSubscriptionNotFound
 	}
-	if err := g.checkDying(); err != nil {
+	if err := g.checkDying(tx); err != nil {
 		return err
 	}
 	g.sub.consumer(g.consumer, g.engine.now())
@@ -109,18 +119,39 @@ func (g *settling) decide(tx *transaction) error {
 }
 
 // checkDying makes sure, before anything is changed, that each message that is
-// held and to become a dead letter was found.
-func (g *settling) checkDying() error {
+// held and to become a dead letter was found, and looks whether it is one already:
+// no dead letter comes or goes in the same transaction as a message that has one
+// is delivered again.
+func (g *settling) checkDying(tx *transaction) error {
 	for _, s := range g.settlements {
 		if s.Do != driver.DeadLetter {
 			continue
 		}
 		id, err := streamid.Parse(s.ID)
-		if err != nil || g.dying[id] != nil {
+		if err != nil {
 			continue
 		}
-		if _, held := g.sub.find(id); held {
+		if _, delivered := g.sub.find(id); !delivered {
+			continue
+		}
+		if g.dying[id] == nil {
 			return g.engine.corrupt(idKey(id, tagMessage, g.topic.name), errMissing)
+		}
+		if g.sub.rec.dead == 0 {
+			continue
+		}
+		if err := g.engine.placeLetters(tx, g.sub); err != nil {
+			return err
+		}
+		former, found, err := g.engine.letter(g.sub, id)
+		if err != nil {
+			return err
+		}
+		if found {
+			if g.former == nil {
+				g.former = map[streamid.ID]deadRecord{}
+			}
+			g.former[id] = former
 		}
 	}
 	return nil
@@ -142,20 +173,21 @@ func (g *settling) settle(tx *transaction, id streamid.ID, s driver.Settlement) 
 		tx.setPending(g.sub, p)
 	case driver.Retry:
 		p := g.sub.single(tx, d)
-		g.sub.wait(p, now.Add(max(0, s.After)), s.Reason)
+		g.sub.wait(p, now, now.Add(max(0, s.After)), s.Reason)
 		tx.setPending(g.sub, p)
 		tx.hint(g.topic.name)
 	case driver.Release:
 		p := g.sub.single(tx, d)
 		p.attempt--
-		g.sub.wait(p, now, p.reason)
+		g.sub.wait(p, now, now, p.reason)
 		tx.setPending(g.sub, p)
 		tx.hint(g.topic.name)
 	case driver.DeadLetter:
-		dead := deadRecord{attempt: uint64(d.attempt), at: now.UnixMilli(), reason: s.Reason, message: g.dying[id]}
-		tx.set(idKey(id, tagDead, g.topic.name, g.sub.name), dead.encode())
-		g.sub.rec.dead++
-		tx.touchSub(g.sub)
+		if former, found := g.former[id]; found {
+			tx.removeLetter(g.sub, id, former)
+		}
+		dead := deadRecord{attempt: uint64(d.attempt), owner: d.owner, reason: s.Reason, message: g.dying[id]}
+		tx.addLetter(g.sub, id, dead, now)
 		g.end(tx, d)
 	default:
 		return false
@@ -165,7 +197,7 @@ func (g *settling) settle(tx *transaction, id streamid.ID, s driver.Settlement) 
 
 // end ends a delivery. A queue has no more use for its message.
 func (g *settling) end(tx *transaction, d delivery) {
-	if g.sub.rec.queue {
+	if g.sub.rec.queue && !d.copied() {
 		tx.removeTask(g.topic, g.sub, d)
 	}
 	g.sub.end(tx, d)

@@ -22,11 +22,23 @@ type subscription struct {
 	grouped int      // how many messages they have
 	emptied int      // how many groups have none
 	due     deadlines
-	// singles has the ids of pending, for the oldest of them, see oldestSingle.
+	// singles has the ids of those of pending whose messages are in the topic, for
+	// the oldest of them, see oldestSingle.
 	singles idHeap
 
-	// cursor is rec.cursor, for those who read ahead of the committer.
+	// died is the place of the newest dead letter; unplaced says that there are
+	// some that have none.
+	died     streamid.ID
+	unplaced bool
+	// requeued counts the calls that have taken dead letters back.
+	requeued atomic.Uint64
+
+	// cursor and paused are those of rec, for those who read ahead of the
+	// committer.
 	cursor atomic.Pointer[streamid.ID]
+	paused atomic.Bool
+	// seen are entries that a Peek ended with.
+	seen seenPlaces
 }
 
 // pending is the entry of a message that was delivered and not yet settled. Its
@@ -34,10 +46,12 @@ type subscription struct {
 type pending struct {
 	deadline
 	waiting bool // for its retry; otherwise owner holds it
+	copied  bool // the message is no matter of the topic's, see tagCopy
 	attempt int
 	size    int
 	owner   string
-	reason  string
+	reason  string // of the last retry
+	since   int64  // when it was leased or began to wait, ms since 1970
 }
 
 // consumer is a reader of the subscription that was heard of.
@@ -53,6 +67,7 @@ func newSubscription(topic, name string, rec subscriptionRecord) *subscription {
 	s := &subscription{topic: topic, name: name, queue: rec.queue, rec: rec}
 	s.reset()
 	s.cursor.Store(&rec.cursor)
+	s.paused.Store(rec.paused)
 	return s
 }
 
@@ -85,7 +100,9 @@ func (s *subscription) consumer(name string, now time.Time) *consumer {
 func (s *subscription) add(p *pending) {
 	s.pending[p.id] = p
 	p.single = p
-	s.singles.add(p.id, s.pending)
+	if !p.copied {
+		s.singles.add(p.id, s.pending)
+	}
 	s.due.add(&p.deadline)
 	if p.waiting {
 		s.waiting++
@@ -95,15 +112,15 @@ func (s *subscription) add(p *pending) {
 // lease gives a message to a consumer from now on.
 func (s *subscription) lease(p *pending, owner string, now time.Time) {
 	s.letGo(p)
-	p.waiting, p.owner, p.reason = false, owner, ""
+	p.waiting, p.owner, p.since = false, owner, now.UnixMilli()
 	s.consumer(owner, now).held++
 	s.setDue(p, now.Add(s.rec.lease))
 }
 
 // wait keeps a message back until a time.
-func (s *subscription) wait(p *pending, due time.Time, reason string) {
+func (s *subscription) wait(p *pending, now, due time.Time, reason string) {
 	s.letGo(p)
-	p.waiting, p.owner, p.reason = true, "", reason
+	p.waiting, p.owner, p.reason, p.since = true, "", reason, now.UnixMilli()
 	s.waiting++
 	s.setDue(p, due)
 }
@@ -156,8 +173,8 @@ func (s *subscription) forgetIdle(now time.Time) {
 // record is the entry's stored form.
 func (p *pending) record() *pendingRecord {
 	return &pendingRecord{
-		waiting: p.waiting, attempt: uint64(p.attempt), due: p.due.UnixMilli(), size: uint64(p.size),
-		owner: p.owner, reason: p.reason,
+		waiting: p.waiting, copied: p.copied, attempt: uint64(p.attempt), due: p.due.UnixMilli(), since: p.since,
+		size: uint64(p.size), owner: p.owner, reason: p.reason,
 	}
 }
 
@@ -166,6 +183,9 @@ func (tx *transaction) setPending(s *subscription, p *pending) {
 	tx.set(idKey(p.id, tagPending, s.topic, s.name), p.record().encode())
 }
 
-func (tx *transaction) deletePending(s *subscription, id streamid.ID) {
-	tx.delete(idKey(id, tagPending, s.topic, s.name))
+func (tx *transaction) deletePending(s *subscription, p *pending) {
+	tx.delete(idKey(p.id, tagPending, s.topic, s.name))
+	if p.copied {
+		tx.delete(idKey(p.id, tagCopy, s.topic, s.name))
+	}
 }
