@@ -41,7 +41,7 @@ var arrows = map[string][]string{
 	"internal/redistest":        {},
 	"internal/acceptance":       {},
 	"internal/bench":            {"", "ondisk", "onredis", "onhttp", "github.com/redis/rueidis", "github.com/cockroachdb/pebble/v2"},
-	"internal/cli":              {"", "ondisk", "onredis", "onhttp", "internal/server", "internal/wire", "internal/bench", "github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/prometheus/client_golang", "golang.org/x/term"},
+	"internal/cli":              {"", "archive", "cron", "ondisk", "onredis", "onhttp", "internal/server", "internal/wire", "internal/bench", "github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/prometheus/client_golang", "golang.org/x/term"},
 	"cmd/beck":                  {"internal/cli", "github.com/spf13/cobra", "github.com/prometheus/client_golang"},
 }
 

@@ -15,6 +15,9 @@ type leased struct {
 
 func (c *consumer) fetchOnce(ctx context.Context, o beck.FetchOptions) (leased, error) {
 	got, err := c.bus.Fetch(ctx, c.topic, c.as, &o)
+	if err == nil && got.Lost > 0 {
+		c.note("%s of %s as %s: removed from the topic before they were acknowledged", counted(got.Lost, "message"), c.topic, c.as)
+	}
 	return leased{got, time.Now()}, err
 }
 
@@ -35,7 +38,7 @@ const aheadLease = 10 * time.Second
 // wait for the acknowledgement: after a lost connection, asking for what may have
 // been leased would return what is being acknowledged.
 func (c *consumer) fetchAhead(ctx context.Context, lease time.Duration) *ahead {
-	if c.lost || lease < aheadLease || c.to.enough() {
+	if c.lost.Load() || lease < aheadLease || c.to.enough() {
 		return nil
 	}
 	asking, cancel := context.WithCancel(ctx)

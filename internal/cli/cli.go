@@ -9,6 +9,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 // System is what a run of the command line has around it.
@@ -20,6 +22,7 @@ type System struct {
 
 // Main runs the command line of this process and returns its exit code.
 func Main() int {
+	cobra.EnableCommandSorting = false // the order of help is ours
 	ctx, stop := interruptible()
 	defer stop()
 	return Run(ctx, os.Args, System{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv})
@@ -39,7 +42,7 @@ func Run(ctx context.Context, args []string, system System) int {
 		maxBody: defaultMaxBody,
 	}
 	root := p.rootCommand()
-	root.SetArgs(args)
+	root.SetArgs(positionsLast(args))
 	return p.exit(ctx, root.ExecuteContext(ctx))
 }
 

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/beckmq/beck"
@@ -36,12 +37,14 @@ type consumer struct {
 	most int
 	// lost says that the connection failed, so that messages may have been
 	// leased without being received.
-	lost bool
+	lost atomic.Bool
+	// held are the messages that commands handle. It may be nil.
+	held *held
 }
 
 // consume reads through the subscription f.as.
 func (p *program) consume(ctx context.Context, bus *beck.Bus, to *printer, topic string, f *subFlags) error {
-	existed, err := bus.Join(ctx, topic, f.as, &beck.JoinOptions{From: beck.Position(f.from), Lease: f.lease})
+	existed, err := bus.Join(ctx, topic, f.as, &beck.JoinOptions{From: beck.Position(f.from), Lease: f.lease, Expires: f.expires})
 	switch {
 	case err != nil:
 		return err
@@ -52,14 +55,23 @@ func (p *program) consume(ctx context.Context, bus *beck.Bus, to *printer, topic
 	default:
 		p.note("subscription %s was there already; it goes on where it is", f.as)
 	}
-	c := &consumer{bus: bus, to: to, topic: topic, as: f.as, name: consumerName(), note: p.note, noWait: f.noWait, most: fetchFirst}
-	err = c.run(ctx)
+	c := p.newConsumer(bus, to, topic, f.as, f.noWait)
+	return firstError(c.run(ctx), c.leave(ctx))
+}
+
+func (p *program) newConsumer(bus *beck.Bus, to *printer, topic, as string, noWait bool) *consumer {
+	return &consumer{bus: bus, to: to, topic: topic, as: as, name: consumerName(), note: p.note, noWait: noWait, most: fetchFirst}
+}
+
+// leave takes this reader off the list. What can't be reached will forget it by
+// itself.
+func (c *consumer) leave(ctx context.Context) error {
 	leaving, cancel := outlive(ctx, settleGrace)
 	defer cancel()
-	if left := bus.Leave(leaving, topic, f.as, c.name); err == nil && !errors.Is(left, beck.ErrUnavailable) {
-		err = left
+	if err := c.bus.Leave(leaving, c.topic, c.as, c.name); !errors.Is(err, beck.ErrUnavailable) {
+		return err
 	}
-	return err
+	return nil
 }
 
 // consumerName names this process among the consumers of a subscription.
@@ -109,7 +121,6 @@ func (c *consumer) fetchOptions() beck.FetchOptions {
 // are being fetched ahead, it waits for those.
 func (c *consumer) fetch(ctx context.Context, next *ahead) (got leased, err error) {
 	o := c.fetchOptions()
-	o.Recover = c.lost
 	err = c.persist(ctx, func() (err error) {
 		if next != nil {
 			got, err = next.wait()
@@ -117,15 +128,40 @@ func (c *consumer) fetch(ctx context.Context, next *ahead) (got leased, err erro
 			return err
 		}
 		// A fetch that failed may have leased messages all the same.
-		o.Recover = o.Recover || c.lost
+		o.Recover = o.Recover || c.lost.Load()
 		got, err = c.fetchOnce(ctx, o)
 		return err
 	})
-	c.lost = false
+	c.lost.Store(false)
 	if err != nil && ctx.Err() != nil {
 		c.giveBack(ctx)
 	}
 	return got, err
+}
+
+// fetchSurely is fetch for o, which doesn't wait, while messages may be held.
+func (c *consumer) fetchSurely(ctx context.Context, o beck.FetchOptions) (got leased, err error) {
+	err = c.persist(ctx, func() (err error) {
+		asking := o
+		if c.lost.Load() {
+			asking.Recover, asking.Max = true, min(o.Max+c.held.len(), beck.MaxFetch)
+		}
+		got, err = c.fetchOnce(ctx, asking)
+		return err
+	})
+	c.lost.Store(false)
+	if err != nil {
+		if ctx.Err() != nil {
+			c.giveBack(ctx)
+		}
+		return got, err
+	}
+	got.Messages = c.held.others(got.Messages)
+	if len(got.Messages) > o.Max {
+		c.release(ctx, got.Messages[o.Max:])
+		got.Messages = got.Messages[:o.Max]
+	}
+	return got, nil
 }
 
 // giveBack releases what a fetch may have leased that ctrl-C cut off. It does
@@ -134,8 +170,11 @@ func (c *consumer) giveBack(ctx context.Context) {
 	ending, cancel := outlive(ctx, settleGrace)
 	defer cancel()
 	got, err := c.bus.Fetch(ending, c.topic, c.as, &beck.FetchOptions{Consumer: c.name, Max: beck.MaxFetch, Recover: true})
-	if err == nil && len(got.Messages) > 0 {
-		c.release(ending, got.Messages)
+	if err != nil {
+		return
+	}
+	if unknown := c.held.others(got.Messages); len(unknown) > 0 {
+		c.release(ending, unknown)
 	}
 }
 
@@ -214,14 +253,13 @@ func (c *consumer) persist(ctx context.Context, try func() error) error {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		err := try()
 		if !errors.Is(err, beck.ErrUnavailable) && !errors.Is(err, beck.ErrUncertain) {
-			if c.lost && err == nil && pause > firstPause {
+			if err == nil && pause > firstPause && c.lost.Load() {
 				c.note("connected again")
 			}
 			return err
 		}
-		if !c.lost {
+		if !c.lost.Swap(true) {
 			c.note("%s; trying again", oneLine(err))
-			c.lost = true
 		}
 		select {
 		case <-time.After(pause):

@@ -65,6 +65,10 @@ func (p *program) hint(err error) string {
 		{beck.ErrTooLarge, bodyLimitHint(err)},
 		{beck.ErrPosition, "a position is start, new, the id of a message, a time such as 2026-11-21T08:00:00Z, or -10m"},
 		{beck.ErrName, "a name is 1 to 200 of A-Z a-z 0-9 . _ : - and begins with a letter or digit"},
+		{beck.ErrNoReplier, "start one: " + p.command("reply SERVICE --exec COMMAND")},
+		{beck.ErrTopicFull, "see who needs what it holds: " + p.command("info TOPIC") + "; or let it keep more, or drop the oldest: " + p.command("configure TOPIC")},
+		{beck.ErrMessageNotFound, "see which there are: " + p.command("dead list TOPIC SUBSCRIPTION") + ", or " + p.command("delayed list TOPIC")},
+		{beck.ErrScheduleNotFound, "see which there are: " + p.command("cron list")},
 		{beck.ErrFull, "make room, or remove old messages: " + p.command("delete TOPIC --before -24h")},
 	} {
 		if errors.Is(err, h.is) {

@@ -23,7 +23,9 @@ func (p *program) infoCommand() *cobra.Command {
   pending         messages given to readers and not yet acknowledged
   waiting         messages that wait for another try
   dead            messages given up, kept as dead letters
-  lost            messages removed by others while a reader had them
+  lost            messages removed before they were acknowledged: dropped by the
+                  topic's bounds, or removed by others
+  expires         after what time without a reader it is deleted
   consumers       its readers, what each one holds, and how long ago it asked`,
 		Example: `  beck info orders
   beck info orders --json | jq '.subscriptions[] | {name, lag}'`,
@@ -50,9 +52,20 @@ func (p *program) infoCommand() *cobra.Command {
 func writeInfo(text *strings.Builder, info *beck.TopicInfo) {
 	t := table(text)
 	fmt.Fprintf(t, "topic\t%s\n", info.Name)
+	if info.Queue {
+		fmt.Fprintf(t, "kind\tqueue\n")
+	}
 	fmt.Fprintf(t, "messages\t%d\n", info.Length)
 	fmt.Fprintf(t, "first\t%s\n", dashed(info.FirstID))
 	fmt.Fprintf(t, "last\t%s\n", dashed(info.LastID))
+	if info.Bytes >= 0 {
+		fmt.Fprintf(t, "bytes\t%d\n", info.Bytes)
+	}
+	fmt.Fprintf(t, "delayed\t%d\n", info.Delayed)
+	if info.Dropped > 0 {
+		fmt.Fprintf(t, "dropped\t%d\n", info.Dropped)
+	}
+	writeConfig(t, info.Config)
 	fmt.Fprintf(t, "subscriptions\t%d\n", len(info.Subscriptions))
 	t.Flush()
 	for _, s := range info.Subscriptions {
@@ -71,6 +84,9 @@ func writeSubscription(text *strings.Builder, s *beck.SubscriptionInfo) {
 		delivered = "start"
 	}
 	t := table(text)
+	if s.Paused {
+		fmt.Fprintf(t, "  paused\tyes\n")
+	}
 	fmt.Fprintf(t, "  last delivered\t%s\n", delivered)
 	fmt.Fprintf(t, "  lag\t%s\n", lag)
 	fmt.Fprintf(t, "  pending\t%d\n", s.Pending)
@@ -80,6 +96,9 @@ func writeSubscription(text *strings.Builder, s *beck.SubscriptionInfo) {
 		fmt.Fprintf(t, "  lost\t%d\n", s.Lost)
 	}
 	fmt.Fprintf(t, "  lease\t%s\n", s.Lease)
+	if s.Expires > 0 {
+		fmt.Fprintf(t, "  expires\tafter %s unread; unread for %s\n", plain(s.Expires), plain(s.Unread.Round(time.Second)))
+	}
 	fmt.Fprintf(t, "  consumers\t%d\n", len(s.Consumers))
 	t.Flush()
 	if len(s.Consumers) == 0 {

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -19,6 +21,9 @@ type pubFlags struct {
 	json    bool
 	quiet   bool
 	retry   time.Duration
+	delay   time.Duration
+	due     string
+	dedupe  string
 }
 
 func (p *program) pubCommand() *cobra.Command {
@@ -34,34 +39,59 @@ It prints the id of each message, and only once the message is stored as durably
 as the engine can: on disk, synced. If publishing fails, it says exactly which
 lines are stored, which may be, and where to go on.
 
+With --delay or --due the messages enter the topic later; the ids printed begin
+with "d" then, and "beck delayed" lists and cancels them.
+
+With --retry, every message has a deduplication id of its own, so that one that is
+sent again because its outcome was unknown is stored once; --dedupe gives the id,
+or what the ids of lines begin with.
+
 The topic is made if it isn't there. With --json, each line of standard input is
 a message object as "beck sub --json" prints it, of which key, headers and body
 are published, so that one topic can be copied to another.`,
 		Example: `  beck pub orders '{"id":42}'
   beck pub orders --key customer-7 --header type=invoice < invoice.xml
+  beck pub reminders 'call back' --delay 90m
+  beck pub payments --dedupe invoice-4711 < invoice.json
   beck pub logs --lines < app.log
-  tail -f app.log | beck pub logs --lines --quiet --retry 10m
+  tail -f app.log | beck pub logs --lines --quiet --retry 5m
   beck sub orders --json --no-wait | beck pub orders-copy --json`,
 		Args: p.arguments(1, 2, "TOPIC", "BODY"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := f.check(args); err != nil {
-				return err
-			}
-			return p.pub(c.Context(), args, f)
+			return p.pub(c.Context(), verbPub, args, f)
 		},
 		ValidArgsFunction: p.completeTopic,
 	}
+	p.addPubFlags(c, f)
+	return c
+}
+
+// addPubFlags adds what pub and push have in common.
+func (p *program) addPubFlags(c *cobra.Command, f *pubFlags) {
 	flags := c.Flags()
 	flags.StringVar(&f.key, "key", "", "`KEY` of the messages: those with the same key are handled in order")
 	flags.StringArrayVar(&f.headers, "header", nil, "a header, as `NAME=VALUE`; may be repeated")
+	flags.DurationVar(&f.delay, "delay", 0, "have the messages delivered only after this `DURATION`, up to ten years")
+	flags.StringVar(&f.due, "due", "", "have the messages delivered only at this `TIME`, such as 2026-11-21T08:00:00Z")
+	flags.StringVar(&f.dedupe, "dedupe", "", "deduplication `ID`: within the topic's window, a message with the same one is stored once; with --lines or --json, what the ids of the lines begin with")
 	flags.BoolVar(&f.lines, "lines", false, "publish each line of standard input as a message")
 	flags.BoolVar(&f.json, "json", false, `publish each line of standard input as a message object, as "beck sub --json" prints it`)
 	flags.BoolVar(&f.quiet, "quiet", false, "print no ids, and no progress")
 	flags.DurationVar(&f.retry, "retry", 0, "when the connection fails, keep trying for this `DURATION` (default: don't)")
-	return c
+	c.PreRunE = func(c *cobra.Command, args []string) error { return f.check(c, args) }
 }
 
-func (f *pubFlags) check(args []string) error {
+// The two verbs that publish.
+const (
+	verbPub  = "pub"
+	verbPush = "push"
+)
+
+// longestDedupe leaves room for the number of a line behind a deduplication id.
+const longestDedupe = 180
+
+func (f *pubFlags) check(c *cobra.Command, args []string) error {
+	flags := c.Flags()
 	many := f.lines || f.json
 	switch {
 	case many && len(args) == 2:
@@ -70,9 +100,48 @@ func (f *pubFlags) check(args []string) error {
 		return usagef("with --json, key and headers stand in the message objects; leave out --key and --header")
 	case f.retry < 0:
 		return usagef("--retry takes a duration such as 30s or 10m")
+	case given(flags, "delay") && given(flags, "due"):
+		return usagef("--delay and --due both say when; give one of them")
+	case f.delay < 0 || f.delay > beck.MaxDelay:
+		return usagef("--delay takes a duration from 0 to ten years, such as 90s, 10m or 24h")
+	case given(flags, "dedupe") && f.dedupe == "":
+		return usagef("--dedupe takes an id of visible ASCII")
+	case many && len(f.dedupe) > longestDedupe:
+		return usagef("--dedupe takes no more than %d characters here, since the number of each line is put behind it", longestDedupe)
+	}
+	if given(flags, "due") {
+		if _, err := parseTime(f.due); err != nil {
+			return usagef("--due %.40q: %v", f.due, err)
+		}
 	}
 	_, err := parseHeaders(f.headers)
 	return err
+}
+
+// parseTime reads a moment as beck writes it.
+func parseTime(text string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, errors.New("it takes a time such as 2026-11-21T08:00:00Z")
+	}
+	return t, nil
+}
+
+// pattern is what all messages have in common.
+func (f *pubFlags) pattern() (m beck.Message, err error) {
+	m = beck.Message{Key: f.key, Delay: f.delay, DedupeID: f.dedupe}
+	if f.due != "" {
+		if m.At, err = parseTime(f.due); err != nil {
+			return m, usagef("--due %.40q: %v", f.due, err)
+		}
+	}
+	// A message that is sent again because the outcome was unknown must be known
+	// again.
+	if m.DedupeID == "" && f.retry > 0 {
+		m.DedupeID = "run-" + rand.Text()
+	}
+	m.Headers, err = parseHeaders(f.headers)
+	return m, err
 }
 
 func parseHeaders(list []string) (map[string]string, error) {
@@ -94,18 +163,17 @@ func parseHeaders(list []string) (map[string]string, error) {
 	return headers, nil
 }
 
-func (p *program) pub(ctx context.Context, args []string, f *pubFlags) error {
+// pub publishes for the commands pub and push.
+func (p *program) pub(ctx context.Context, verb string, args []string, f *pubFlags) error {
 	topic := args[0]
 	if err := beck.CheckName(topic); err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
-	headers, err := parseHeaders(f.headers)
+	pattern, err := f.pattern()
 	if err != nil {
 		return err
 	}
-	pattern := beck.Message{Key: f.key, Headers: headers}
-
-	to := &publisher{topic: topic, retry: &retry{within: f.retry, note: p.note}}
+	to := &publisher{verb: verb, topic: topic, dedupe: pattern.DedupeID, retry: &retry{within: f.retry, note: p.note}}
 	if !f.quiet {
 		to.ids = p.out
 	}
@@ -119,7 +187,7 @@ func (p *program) pub(ctx context.Context, args []string, f *pubFlags) error {
 func (p *program) openAgain(ctx context.Context, r *retry) (*beck.Bus, error) {
 	for attempt := r.begin(); ; {
 		bus, err := p.open(ctx, true)
-		if err == nil || !attempt.again(ctx, err, nil) {
+		if err == nil || !attempt.again(ctx, err, nil, true) {
 			return bus, interruptedBy(ctx, err)
 		}
 	}
@@ -167,14 +235,17 @@ func (p *program) readBody(ctx context.Context) ([]byte, error) {
 	case r := <-read:
 		if r.err == nil && len(r.body) == 0 {
 			return nil, &hinted{
-				fmt.Errorf("publish: %w: standard input was empty", beck.ErrMessage),
-				`to publish an empty message, give it as BODY: ""`,
+				fmt.Errorf("%s: %w: standard input was empty", p.verb, beck.ErrMessage),
+				`to send an empty message, give it as BODY: ""`,
 			}
 		}
 		if r.err == nil && len(r.body) > int(p.maxBody) {
+			hint := "the limit is set by --max-body, here and at the server"
+			if p.verb == verbPub || p.verb == verbPush {
+				hint = "to publish each line as a message, use --lines; " + hint
+			}
 			return nil, &hinted{
-				fmt.Errorf("publish: %w: standard input has more than the %s that a body may have", beck.ErrTooLarge, &p.maxBody),
-				"to publish each line as a message, use --lines; the limit is set by --max-body, here and at the server",
+				fmt.Errorf("%s: %w: standard input has more than the %s that a body may have", p.verb, beck.ErrTooLarge, &p.maxBody), hint,
 			}
 		}
 		return r.body, r.err

@@ -79,9 +79,7 @@ func (p *program) pubLines(ctx context.Context, to *publisher, pattern beck.Mess
 	defer stop()
 	lines := newGatherer()
 	decode := func(line []byte) (beck.Message, bool, error) {
-		m := pattern
-		m.Body = line
-		return m, true, nil
+		return beck.Message{Key: pattern.Key, Headers: pattern.Headers, Body: line}, true, nil
 	}
 	limit := to.bus.MaxBody()
 	if f.json {
@@ -93,7 +91,7 @@ func (p *program) pubLines(ctx context.Context, to *publisher, pattern beck.Mess
 	// A read of standard input can't be called back: when publishing ends
 	// early, it is left alone, and ends with the process.
 	go func() {
-		lines.finish(readLines(reading, newLineReader(p.In, limit), decode, lines))
+		lines.finish(readLines(reading, newLineReader(p.In, limit), decode, pattern, lines))
 	}()
 
 	for {
@@ -117,7 +115,7 @@ func (p *program) pubLines(ctx context.Context, to *publisher, pattern beck.Mess
 			stopped.sent = stopped.stored
 		}
 		stopped.err = err
-		return p.continueFrom(stopped, to.topic)
+		return p.continueFrom(stopped, to, f.dedupe)
 	}
 }
 
@@ -136,26 +134,36 @@ func firstAfter(lines []int64, stored int64) int64 {
 	return stored + 1
 }
 
-func (p *program) continueFrom(stopped *stoppedLines, topic string) error {
+// againWhole is how to go on where deduplication ids have the numbers of lines.
+const againWhole = "publish the whole input again with the same --dedupe: what is stored already is left out, as long as the topic remembers it"
+
+// continueFrom says how to go on. dedupe is what the user gave as --dedupe.
+func (p *program) continueFrom(stopped *stoppedLines, to *publisher, dedupe string) error {
 	if stopped.wrong > 0 {
 		limit := ""
 		if raise := bodyLimitHint(stopped); raise != "" {
 			limit = "; " + raise
 		}
+		if dedupe != "" {
+			return &hinted{stopped, fmt.Sprintf("correct line %d and %s%s", stopped.wrong, againWhole, limit)}
+		}
 		return &hinted{stopped, fmt.Sprintf("correct line %d and go on from there%s", stopped.wrong, limit)}
+	}
+	if dedupe != "" {
+		return &hinted{stopped, againWhole}
 	}
 	twice := ""
 	if stopped.sent > stopped.stored {
 		twice = ", which may store some twice"
 	}
 	next := stopped.stored + 1
-	return &hinted{stopped, fmt.Sprintf("go on from line %d%s: tail -n +%d FILE | %s; or let it keep trying with --retry 10m",
-		next, twice, next, p.command("pub "+topic+" --lines"))}
+	return &hinted{stopped, fmt.Sprintf("go on from line %d%s: tail -n +%d FILE | %s; or let it keep trying with --retry 5m",
+		next, twice, next, p.command(to.verb+" "+to.topic+" --lines"))}
 }
 
 // readLines adds every line to a gatherer, and returns why it stopped: io.EOF,
 // or what is wrong with a line.
-func readLines(ctx context.Context, from *lineReader, decode func([]byte) (beck.Message, bool, error), to *gatherer) error {
+func readLines(ctx context.Context, from *lineReader, decode func([]byte) (beck.Message, bool, error), pattern beck.Message, to *gatherer) error {
 	for {
 		line, err := from.next()
 		if errors.Is(err, io.EOF) {
@@ -168,7 +176,16 @@ func readLines(ctx context.Context, from *lineReader, decode func([]byte) (beck.
 		if err != nil {
 			return &inputLine{err, from.line}
 		}
-		if ok && !to.add(ctx, message, from.line) {
+		if !ok {
+			continue
+		}
+		if message.Delay == 0 && message.At.IsZero() {
+			message.Delay, message.At = pattern.Delay, pattern.At
+		}
+		if message.DedupeID == "" && pattern.DedupeID != "" {
+			message.DedupeID = fmt.Sprintf("%s-%d", pattern.DedupeID, from.line)
+		}
+		if !to.add(ctx, message, from.line) {
 			return context.Cause(ctx)
 		}
 	}

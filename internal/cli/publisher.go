@@ -32,10 +32,12 @@ func (b *batch) slice(from, to int) *batch {
 // publisher publishes batches to a topic, one at a time, and prints the ids of
 // what is stored.
 type publisher struct {
-	bus   *beck.Bus
-	topic string
-	ids   *output // nil to print none
-	retry *retry
+	bus    *beck.Bus
+	verb   string // "pub", or "push" for a queue
+	topic  string
+	dedupe string  // what the deduplication ids begin with; empty for none
+	ids    *output // nil to print none
+	retry  *retry
 	// stored is told of every run of messages that is stored, before their ids
 	// are printed. It may be nil.
 	stored func(*batch)
@@ -56,7 +58,7 @@ func (p *publisher) publish(ctx context.Context, b *batch) error {
 		switch {
 		case err == nil:
 			return nil
-		case attempt.again(ctx, err, rest):
+		case attempt.again(ctx, err, rest, p.dedupe != ""):
 			continue
 		case refused(err) && len(rest.messages) > 1:
 			// One message of the batch is to blame. Those before it must not
@@ -76,6 +78,9 @@ func (p *publisher) publish(ctx context.Context, b *batch) error {
 func (p *publisher) send(ctx context.Context, b *batch) (ids []string, err error) {
 	sending, cancel := outlive(ctx, publishGrace)
 	defer cancel()
+	if p.verb == verbPush {
+		return p.bus.Push(sending, p.topic, b.messages...)
+	}
 	return p.bus.Publish(sending, p.topic, b.messages...)
 }
 
@@ -156,13 +161,17 @@ func (r *retry) begin() *attempts {
 }
 
 // again waits and returns true if an attempt that failed with err should be
-// repeated. Where the outcome is unknown it says what may be stored twice.
-func (a *attempts) again(ctx context.Context, err error, b *batch) bool {
+// repeated. Where the outcome is unknown it says what may be stored twice, unless
+// the messages have deduplication ids: once says that.
+func (a *attempts) again(ctx context.Context, err error, b *batch, once bool) bool {
 	uncertain := errors.Is(err, beck.ErrUncertain)
 	if !uncertain && !errors.Is(err, beck.ErrUnavailable) || time.Since(a.began)+a.pause > a.within {
 		return false
 	}
 	switch {
+	case uncertain && once:
+		a.note("%s; trying again; what is stored already is not stored twice", oneLine(err))
+		a.told = true
 	case uncertain:
 		a.note("%s; trying again, so %s may be stored twice", oneLine(err), b)
 		a.told = true

@@ -46,6 +46,8 @@ of this machine, or in the Redis you already run.`,
   beck sub orders --as billing              # a durable subscription, shared by all "billing"
   tail -f app.log | beck pub logs --lines   # one message a line, as the lines come
   beck topics; beck info orders             # what there is, who reads it, how far they are
+  beck push emails '{"to":"ann"}'           # a task, for one of the workers
+  beck work emails --exec ./send            # a worker
 
   beck sub orders --at redis://localhost:6379   # without a server, right on Redis
   beck sub orders --at disk:beck-data           # or on the data itself`,
@@ -68,24 +70,59 @@ of this machine, or in the Redis you already run.`,
 	flags.Var(&p.maxBody, "max-body", "largest body of a message")
 	flags.Var(&p.prefix, "prefix", `what the keys in Redis begin with; "" for nothing (default beck:)`)
 
-	root.AddCommand(
-		p.serveCommand(),
-		p.pubCommand(),
-		p.subCommand(),
-		p.topicsCommand(),
-		p.infoCommand(),
-		p.deleteCommand(),
-		p.versionCommand(),
-		p.benchCommand(),
-	)
+	p.addCommands(root)
 	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
-		c.Flags().SortFlags = false
+		inOrder(c)
 		if c.Name() == "help" {
 			c.Args = p.helpTopic
 		}
 	}
 	return root
+}
+
+// inOrder has the flags of a command, and of those below it, listed as they were
+// added.
+func inOrder(c *cobra.Command) {
+	c.Flags().SortFlags = false
+	for _, below := range c.Commands() {
+		inOrder(below)
+	}
+}
+
+// addCommands adds all commands, in the groups in which help lists them.
+func (p *program) addCommands(root *cobra.Command) {
+	for _, group := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"messages", "Messages:", []*cobra.Command{
+			p.pubCommand(), p.subCommand(), p.confirmCommand(), p.cronCommand(), p.archiveCommand(),
+		}},
+		{"queues", "Queues and requests:", []*cobra.Command{
+			p.pushCommand(), p.workCommand(), p.requestCommand(), p.replyCommand(),
+		}},
+		{"live", "Live:", []*cobra.Command{
+			p.broadcastCommand(), p.listenCommand(),
+		}},
+		{"look", "Look:", []*cobra.Command{
+			p.topicsCommand(), p.infoCommand(), p.peekCommand(), p.deadCommand(), p.delayedCommand(),
+		}},
+		{"steer", "Steer:", []*cobra.Command{
+			p.configureCommand(), p.seekCommand(), p.pauseCommand(), p.resumeCommand(), p.purgeCommand(), p.deleteCommand(),
+		}},
+		{"run", "Run:", []*cobra.Command{
+			p.serveCommand(), p.benchCommand(), p.versionCommand(),
+		}},
+	} {
+		root.AddGroup(&cobra.Group{ID: group.id, Title: group.title})
+		for _, c := range group.commands {
+			c.GroupID = group.id
+		}
+		root.AddCommand(group.commands...)
+	}
+	root.SetHelpCommandGroupID("run")
+	root.SetCompletionCommandGroupID("run")
 }
 
 // before runs ahead of every command: it finds out where the messages are.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/beckmq/beck"
+	"github.com/beckmq/beck/cron"
 	"github.com/beckmq/beck/internal/server"
 )
 
@@ -29,6 +30,7 @@ type serveFlags struct {
 	hosts        []string
 	writeTimeout time.Duration
 	drain        time.Duration
+	noCron       bool
 	logLevel     string
 	logJSON      bool
 }
@@ -48,6 +50,9 @@ address needs --insecure.
 Ctrl-C or SIGTERM ends it: it takes no new requests, gives those that run --drain
 to finish, and closes its data. A second ctrl-C ends it at once. Nothing that got
 an id is lost either way.
+
+It publishes the messages of schedules ("beck cron") when they are due, unless
+--no-cron says otherwise.
 
 The address and two commands to try go to standard output; its log goes to
 standard error.`,
@@ -84,6 +89,7 @@ standard error.`,
 	flags.StringSliceVar(&f.hosts, "host", nil, "`NAME` by which a proxy in front of this server is called; may be repeated")
 	flags.DurationVar(&f.writeTimeout, "write-timeout", time.Minute, "cut off a client that doesn't take one write, up to about a page, within this `DURATION`")
 	flags.DurationVar(&f.drain, "drain", 10*time.Second, "`DURATION` that running requests may take to finish at the end")
+	flags.BoolVar(&f.noCron, "no-cron", false, "leave the messages of schedules to others")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
 	flags.BoolVar(&f.logJSON, "log-json", false, "log JSON lines")
 	return c
@@ -149,6 +155,9 @@ func (p *program) runServer(ctx context.Context, bus *beck.Bus, listener net.Lis
 	if err != nil {
 		return err
 	}
+	if !f.noCron {
+		defer runCron(ctx, bus, log)()
+	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listener) }()
 	// A server goes on although nobody reads what it says about itself.
@@ -169,6 +178,35 @@ func (p *program) runServer(ctx context.Context, bus *beck.Bus, listener net.Lis
 	}
 	return <-served
 }
+
+// runCron publishes the messages of schedules until stop is called, or ctx ends.
+func runCron(ctx context.Context, bus *beck.Bus, log *slog.Logger) (stop func()) {
+	running, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for pause := cronPause; ; pause = min(2*pause, lastCronPause) {
+			err := cron.Run(running, bus, &cron.Options{Logger: log})
+			if running.Err() != nil || errors.Is(err, beck.ErrClosed) {
+				return
+			}
+			// A server is of use without schedules, too.
+			log.Warn("schedules can't be run; trying again", "error", err, "in", pause)
+			select {
+			case <-time.After(pause):
+			case <-running.Done():
+				return
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// A server whose schedules can't be run tries again after a while that grows.
+const (
+	cronPause     = time.Second
+	lastCronPause = time.Minute
+)
 
 // endedBy says in the log why a server ends.
 func endedBy(ctx context.Context) slog.Attr {

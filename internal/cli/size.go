@@ -24,8 +24,8 @@ var sizeUnits = []struct {
 	{"b", 1},
 }
 
-// Set implements pflag.Value.
-func (s *size) Set(text string) error {
+// parseBytes reads a size.
+func parseBytes(text string) (float64, error) {
 	number, unit := strings.ToLower(strings.TrimSpace(text)), 1.0
 	for _, u := range sizeUnits {
 		if n, ok := strings.CutSuffix(number, u.suffix); ok {
@@ -34,7 +34,15 @@ func (s *size) Set(text string) error {
 		}
 	}
 	n, err := strconv.ParseFloat(number, 64)
-	if bytes := n * unit; err == nil && bytes >= 1 && bytes <= math.MaxInt32 {
+	if err == nil && math.IsNaN(n) {
+		err = strconv.ErrSyntax
+	}
+	return n * unit, err
+}
+
+// Set implements pflag.Value.
+func (s *size) Set(text string) error {
+	if bytes, err := parseBytes(text); err == nil && bytes >= 1 && bytes <= math.MaxInt32 {
 		*s = size(bytes)
 		return nil
 	}
@@ -44,8 +52,10 @@ func (s *size) Set(text string) error {
 // Type implements pflag.Value.
 func (s *size) Type() string { return "SIZE" }
 
-func (s *size) String() string {
-	n := int(*s)
+func (s *size) String() string { return shownBytes(int64(*s)) }
+
+// shownBytes is a size for people, in the largest unit in which it is whole.
+func shownBytes(n int64) string {
 	switch {
 	case n >= 1<<30 && n%(1<<30) == 0:
 		return fmt.Sprintf("%dGiB", n>>30)
@@ -54,5 +64,5 @@ func (s *size) String() string {
 	case n >= 1<<10 && n%(1<<10) == 0:
 		return fmt.Sprintf("%dKiB", n>>10)
 	}
-	return strconv.Itoa(n)
+	return strconv.FormatInt(n, 10)
 }

@@ -20,6 +20,8 @@ type subFlags struct {
 	json   bool
 	as     string
 	lease  time.Duration
+
+	expires time.Duration
 }
 
 func (p *program) subCommand() *cobra.Command {
@@ -64,6 +66,7 @@ time such as 2026-11-21T08:00:00Z, or an age such as -10m.`,
 	flags.BoolVar(&f.json, "json", false, "print an object a line, with id, key, headers, time and body")
 	flags.StringVar(&f.as, "as", "", "read through the durable subscription `NAME`, and acknowledge what is printed")
 	flags.DurationVar(&f.lease, "lease", 0, "with --as: how long a message may stay with a reader that died, a `DURATION` (default 30s)")
+	flags.DurationVar(&f.expires, "expires", 0, "with --as: delete the subscription when nobody has read it for this `DURATION` (default never)")
 	return c
 }
 
@@ -78,6 +81,10 @@ func (f *subFlags) check(c *cobra.Command) error {
 		return usagef("--lease goes with --as: only a subscription leases messages")
 	case given(flags, "lease") && (f.lease < beck.MinLease || f.lease > beck.MaxLease):
 		return usagef("--lease takes a duration from %v to %v", beck.MinLease, beck.MaxLease)
+	case given(flags, "expires") && f.as == "":
+		return usagef("--expires goes with --as: only a subscription can expire")
+	case given(flags, "expires") && (f.expires < beck.MinExpires || f.expires > beck.MaxExpires):
+		return usagef("--expires takes a duration from %v to ten years", beck.MinExpires)
 	case given(flags, "from") && f.from == "":
 		return usagef("--from takes start, new, an id, a time or an age such as -10m")
 	}

@@ -19,7 +19,8 @@ func (p *program) topicsCommand() *cobra.Command {
 		Use:   "topics",
 		Short: "List the topics",
 		Long: `Lists all topics by name: how many messages each one holds, how many
-subscriptions it has, and the id of the newest message it ever got.`,
+subscriptions it has, or that it is a queue, and the id of the newest message it
+ever got.`,
 		Example: `  beck topics
   beck topics --at redis://localhost:6379
   beck topics --json | jq -r '.topics[].name'`,
@@ -46,7 +47,11 @@ func writeTopics(text *strings.Builder, topics []beck.TopicSummary) {
 	t := table(text)
 	fmt.Fprintln(t, "NAME\tMESSAGES\tSUBSCRIPTIONS\tLAST")
 	for _, topic := range topics {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%s\n", topic.Name, topic.Length, topic.Subscriptions, dashed(topic.LastID))
+		subscriptions := fmt.Sprint(topic.Subscriptions)
+		if topic.Queue {
+			subscriptions = "queue"
+		}
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\n", topic.Name, topic.Length, subscriptions, dashed(topic.LastID))
 	}
 	t.Flush()
 }
@@ -75,7 +80,15 @@ const completionTime = time.Second
 
 // completeTopic offers the names of topics to the shell, for the first argument.
 func (p *program) completeTopic(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 || p.before(c, nil) != nil {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return p.completeTopics(c, nil, "")
+}
+
+// completeTopics offers the names of topics for every argument.
+func (p *program) completeTopics(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if p.before(c, nil) != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), completionTime)

@@ -99,7 +99,7 @@ func AppendEntries(b []byte, entries []*beck.Entry, more bool) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendEntry(b, e)
+		b = AppendEntry(b, e)
 	}
 	b = append(b, `],"more":`...)
 	if more {
@@ -108,8 +108,8 @@ func AppendEntries(b []byte, entries []*beck.Entry, more bool) []byte {
 	return append(b, "false}\n"...)
 }
 
-// appendEntry adds the object of the message, with the fields of the entry.
-func appendEntry(b []byte, e *beck.Entry) []byte {
+// AppendEntry adds the object of the message, with the fields of the entry.
+func AppendEntry(b []byte, e *beck.Entry) []byte {
 	b = AppendMessage(b, e.Message)
 	b = append(b[:len(b)-1], `,"state":`...)
 	b = appendString(b, string(e.State))
