@@ -2,6 +2,7 @@ package onredis
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,28 +30,53 @@ func (e *engine) Topics(ctx context.Context) ([]driver.TopicSummary, error) {
 	}
 	list := make([]driver.TopicSummary, 0, len(names))
 	for portion := range slices.Chunk(names, listPortion) {
-		cmds := make([]rueidis.Completed, len(portion))
-		for i, name := range portion {
-			cmds[i] = e.work.client.B().XinfoStream().Key(e.names.stream(name)).Build()
+		b, cmds := e.work.client.B(), make([]rueidis.Completed, 0, 2*len(portion))
+		for _, name := range portion {
+			k := e.names.topic(name)
+			cmds = append(cmds, b.XinfoStream().Key(k.stream).Build(), b.Hget().Key(k.subs).Field(driver.QueueSubscription).Build())
 		}
 		replies, err := e.work.doMulti(ctx, cmds...)
 		if err != nil {
 			return nil, e.explain(ctx, err, "", reading)
 		}
-		for i, r := range replies {
-			stream, err := readStreamInfo(r)
+		for i, name := range portion {
+			stream, err := readStreamInfo(replies[2*i])
 			if isReply(err, noSuchKey) {
 				continue // deleted since
 			}
-			if err != nil {
-				return nil, e.explain(ctx, err, e.names.stream(portion[i]), reading)
+			var config subscriptionConfig
+			if err == nil {
+				config, err = readSubscription(replies[2*i+1])
 			}
-			list = append(list, driver.TopicSummary{
-				Name: portion[i], Length: stream.length, LastID: stream.last, Subscriptions: int(stream.groups),
-			})
+			if err != nil {
+				return nil, e.explain(ctx, err, e.names.stream(name), reading)
+			}
+			t := driver.TopicSummary{
+				Name: name, Length: stream.length, LastID: stream.last, Subscriptions: int(stream.groups), Queue: config.Queue,
+			}
+			if t.Queue {
+				copies, err := e.copies(ctx, name, driver.QueueSubscription)
+				if err != nil {
+					return nil, err
+				}
+				t.Length += copies
+			}
+			list = append(list, t)
 		}
 	}
 	return list, nil
+}
+
+// readSubscription reads what the hash subs has of one subscription, if anything.
+func readSubscription(reply rueidis.RedisResult) (c subscriptionConfig, err error) {
+	text, err := reply.AsBytes()
+	if rueidis.IsRedisNil(err) {
+		return c, nil
+	}
+	if err == nil {
+		_ = json.Unmarshal(text, &c) // what can't be read is as good as not there
+	}
+	return c, err
 }
 
 // topicNames scans every node for streams that can be topics.
@@ -136,11 +162,11 @@ func (e *engine) Trim(ctx context.Context, topic string, before driver.Position)
 		bound = streamid.At(before.Time).Redis()
 	}
 	stream := e.names.stream(topic)
-	names, err := e.subscriptionNames(ctx, stream)
+	names, err := e.subscriptionNames(ctx, topic)
 	if err != nil {
 		return 0, e.explain(ctx, err, stream, reading)
 	}
-	keys := []string{stream, subsKey(stream)}
+	keys := []string{stream, e.names.topic(topic).subs}
 	for _, name := range names {
 		keys = append(keys, e.names.subscription(topic, name).leased)
 	}
@@ -158,11 +184,12 @@ func (e *engine) Trim(ctx context.Context, topic string, before driver.Position)
 // DeleteTopic implements driver.Admin.
 func (e *engine) DeleteTopic(ctx context.Context, topic string) error {
 	stream := e.names.stream(topic)
-	names, err := e.subscriptionNames(ctx, stream)
+	names, err := e.subscriptionNames(ctx, topic)
 	if err != nil {
 		return e.explain(ctx, err, stream, reading)
 	}
-	keys := []string{stream, subsKey(stream), lostKey(stream)}
+	t := e.names.topic(topic)
+	keys := []string{stream, t.subs, t.lost, t.seen, t.config, t.counts, t.delayed, t.fields, t.due, t.once, t.ends}
 	for _, name := range names {
 		k := e.names.subscription(topic, name)
 		keys = append(keys, k.waiting, k.leased, k.retry, k.dead, k.buried)
@@ -187,9 +214,9 @@ func (e *engine) DeleteTopic(ctx context.Context, topic string) error {
 
 // subscriptionNames are those of all groups, and of subscriptions whose group is
 // lost or deleted.
-func (e *engine) subscriptionNames(ctx context.Context, stream string) ([]string, error) {
-	b := e.work.client.B()
-	replies, err := e.work.doMulti(ctx, b.XinfoGroups().Key(stream).Build(), b.Hkeys().Key(subsKey(stream)).Build())
+func (e *engine) subscriptionNames(ctx context.Context, topic string) ([]string, error) {
+	b, t := e.work.client.B(), e.names.topic(topic)
+	replies, err := e.work.doMulti(ctx, b.XinfoGroups().Key(t.stream).Build(), b.Hkeys().Key(t.subs).Build())
 	if err != nil {
 		return nil, err
 	}
@@ -210,18 +237,29 @@ func (e *engine) subscriptionNames(ctx context.Context, stream string) ([]string
 
 // DeleteSubscription implements driver.Admin.
 func (e *engine) DeleteSubscription(ctx context.Context, topic, name string) error {
+	_, err := e.deleteSubscription(ctx, topic, name, "")
+	return err
+}
+
+// deleteSubscription deletes a subscription, if need be only when it has expired,
+// and reports whether it did.
+func (e *engine) deleteSubscription(ctx context.Context, topic, name, condition string) (done bool, err error) {
 	k := e.names.subscription(topic, name)
 	reply, err := e.work.run(ctx, e.scripts.deleteSubscription,
-		[]string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.dead, k.buried, k.lost}, name)
+		[]string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.dead, k.buried, k.lost, k.seen}, name, condition)
 	if err != nil {
-		return e.explain(ctx, err, k.stream, writing)
+		return false, e.explain(ctx, err, k.stream, writing)
+	}
+	answer, _ := reply.ToString()
+	if answer == "in use" {
+		return false, nil
 	}
 	e.forget(subscriptionID{topic, name})
-	switch answer, _ := reply.ToString(); answer {
+	switch answer {
 	case "no topic":
-		return fmt.Errorf("%w: %s", driver.ErrTopicNotFound, topic)
+		return false, fmt.Errorf("%w: %s", driver.ErrTopicNotFound, topic)
 	case "no subscription":
-		return fmt.Errorf("%w: %s of topic %s", driver.ErrSubscriptionNotFound, name, topic)
+		return false, fmt.Errorf("%w: %s of topic %s", driver.ErrSubscriptionNotFound, name, topic)
 	}
-	return nil
+	return true, nil
 }

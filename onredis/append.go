@@ -14,8 +14,23 @@ import (
 // maxPipeline is how many commands, or ids in a command, are sent at once.
 const maxPipeline = 1000
 
-// Append implements driver.Log: one XADD a message, in one pipeline.
+// Append implements driver.Log: one XADD a message, in one pipeline, or the script
+// publish for what more is to be known about.
 func (e *engine) Append(ctx context.Context, topic string, messages []driver.Message) ([]string, error) {
+	for i := range messages {
+		if !isPlain(&messages[i]) {
+			return e.appendScripted(ctx, topic, messages)
+		}
+	}
+	if bounded, err := e.bounded(ctx, topic); err != nil {
+		return nil, err
+	} else if bounded {
+		return e.appendScripted(ctx, topic, messages)
+	}
+	return e.appendPlain(ctx, topic, messages)
+}
+
+func (e *engine) appendPlain(ctx context.Context, topic string, messages []driver.Message) ([]string, error) {
 	stream := e.names.stream(topic)
 	ids := make([]string, 0, len(messages))
 	if len(messages) == 1 {

@@ -2,7 +2,7 @@
 -- hour, so that consumers which still run learn that theirs was deleted, and
 -- don't take it for lost.
 --
--- KEYS     1 stream  2 subs  3 lost, then all other keys of its subscriptions
+-- KEYS     1 stream  2 subs, then all other keys of the topic but its schedules
 -- ARGV     the subscriptions
 -- Returns  after how many ms the ids of a new topic of this name sort behind those of
 --          this one, or -1 if the topic doesn't exist
@@ -30,7 +30,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local mark = cjson.encode({deleted = now})
 for i, key in ipairs(KEYS) do
-  if i ~= 2 then redis.call('DEL', key) end
+  if i ~= 2 then redis.call('UNLINK', key) end
 end
 for _, subscription in ipairs(ARGV) do
   redis.call('HSET', KEYS[2], subscription, mark)

@@ -23,6 +23,8 @@ type engine struct {
 	watcher *link // reads and fetches of topics that are being watched
 
 	hub     *hub
+	mover   *mover
+	configs configs
 	stop    chan struct{} // closed by Close
 	sweeper sync.WaitGroup
 	scripts scripts
@@ -33,10 +35,13 @@ type engine struct {
 
 func newEngine(a address, names keys, log *slog.Logger) (*engine, error) {
 	all, err := loadScripts()
-	return &engine{
+	e := &engine{
 		addr: a, names: names, log: log, hub: newHub(), stop: make(chan struct{}),
+		configs: configs{bounded: map[string]bool{}},
 		scripts: all, subscriptions: map[subscriptionID]*subscription{},
-	}, err
+	}
+	e.mover = newMover(e)
+	return e, err
 }
 
 func (e *engine) String() string { return "redis " + e.addr.String() }
@@ -56,6 +61,7 @@ func (e *engine) Close(ctx context.Context) error {
 	close(e.stop)
 	e.work.closed.Store(true)
 	e.watcher.closed.Store(true)
+	e.mover.stop()
 	e.sweeper.Wait()
 	closed := make(chan struct{})
 	go func() {
@@ -85,7 +91,14 @@ func (e *engine) reader(topic string) *link {
 }
 
 // Watch implements driver.Log.
-func (e *engine) Watch(topic string) (<-chan struct{}, func()) { return e.hub.watch(topic) }
+func (e *engine) Watch(topic string) (<-chan struct{}, func()) {
+	hints, stop := e.hub.watch(topic)
+	e.mover.look(topic)
+	return hints, func() {
+		stop()
+		e.mover.forget(topic)
+	}
+}
 
 // invalidated is called by rueidis, on the goroutine that reads the connection,
 // with the keys that changed, or with nil when any may have. It never blocks.
@@ -96,7 +109,9 @@ func (e *engine) invalidated(changed []rueidis.RedisMessage) {
 	default:
 	}
 	if changed == nil {
+		e.configs.forgetAll()
 		e.hub.hintAll()
+		e.mover.lookAtAll()
 		return
 	}
 	for i := range changed {
@@ -104,8 +119,15 @@ func (e *engine) invalidated(changed []rueidis.RedisMessage) {
 		if err != nil {
 			continue
 		}
-		if topic, ok := e.names.topicOf(key); ok {
-			e.hub.hint(topic, key == subsKey(e.names.stream(topic)))
+		topic, part, ok := e.names.topicOf(key)
+		switch {
+		case !ok || part == seenPart:
+		case part == configPart:
+			e.configs.forget(topic)
+		case part == duePart:
+			e.mover.look(topic)
+		default:
+			e.hub.hint(topic, part == subsPart)
 		}
 	}
 }

@@ -20,7 +20,7 @@ func (e *engine) Fetch(ctx context.Context, topic, name string, req driver.Fetch
 	s := e.subscription(topic, name)
 	f := &fetching{
 		engine: e, link: e.reader(topic), s: s, consumer: req.Consumer,
-		max: req.Max, room: min(req.Max, s.portion()), recovered: !req.Recover, due: -1, held: true,
+		max: req.Max, room: min(req.Max, s.portion()), recovered: !req.Recover, due: -1, held: true, delayed: -1,
 	}
 	err := f.run(ctx)
 	for range maxHeals {
@@ -55,11 +55,16 @@ type fetching struct {
 	due    time.Duration // until the next retry or its lease's end, -1 for none
 	held   bool          // a message may be leased, so its lease may end
 	paused bool          // the subscription delivers nothing
+
+	delayed int64 // ms until a delayed message is due, -1 for none
 }
 
 func (f *fetching) run(ctx context.Context) error {
-	if err := f.checkPaused(ctx); err != nil || f.paused {
+	if err := f.checkPaused(ctx); err != nil {
 		return err
+	}
+	if f.paused {
+		return f.lookForEnded(ctx) // for nothing but to show that somebody is there
 	}
 	if !f.recovered {
 		if err := f.recover(ctx); err != nil {
@@ -67,17 +72,27 @@ func (f *fetching) run(ctx context.Context) error {
 		}
 	}
 	if f.room > 0 {
-		if cursor, now := f.s.takeLook(); now {
-			if err := f.reclaim(ctx, cursor); err != nil {
-				f.s.lookFailed()
-				return err
-			}
+		if err := f.lookForEnded(ctx); err != nil {
+			return err
 		}
 	}
 	if f.room > 0 {
 		return f.fill(ctx)
 	}
 	return nil
+}
+
+// lookForEnded takes messages whose lease has ended, if it is time to look.
+func (f *fetching) lookForEnded(ctx context.Context) error {
+	cursor, now := f.s.takeLook()
+	if !now {
+		return nil
+	}
+	err := f.reclaim(ctx, cursor)
+	if err != nil {
+		f.s.lookFailed()
+	}
+	return err
 }
 
 // result puts first what was delivered before, in the order of the topic.
@@ -92,6 +107,9 @@ func (f *fetching) result() driver.Fetched {
 			next = min(next, f.due)
 		}
 	}
+	if delayed := time.Duration(f.delayed) * time.Millisecond; delayed > 0 && !f.hub.watched(f.s.id.topic) && (next <= 0 || delayed < next) {
+		next = delayed
+	}
 	messages := f.fresh
 	if len(f.first)+len(f.again) > 0 {
 		slices.SortFunc(f.again, func(a, b driver.Message) int { return strings.Compare(a.ID, b.ID) })
@@ -100,7 +118,8 @@ func (f *fetching) result() driver.Fetched {
 	f.s.weigh(messages)
 	return driver.Fetched{
 		Messages: messages, Lease: f.s.leaseTime(), Next: max(0, next),
-		More: f.due == 0 || f.room <= 0,
+		More: f.due == 0 || f.room <= 0 || f.delayed == 0 && !f.hub.watched(f.s.id.topic),
+		Lost: f.s.takeLost(),
 	}
 }
 
@@ -109,6 +128,9 @@ func (f *fetching) result() driver.Fetched {
 func (f *fetching) fill(ctx context.Context) error {
 	due, settled := f.s.retriesDue()
 	err := f.fillIn(ctx, due)
+	if err == nil && !f.paused {
+		err = f.moveDelayed(ctx)
+	}
 	switch {
 	case err != nil:
 		return err

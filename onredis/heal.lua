@@ -4,7 +4,7 @@
 --
 -- KEYS     1 stream  2 subs
 -- ARGV     1 subscription  2 "1" if it is known to have existed  3 lease in ms if
---          nothing else is known
+--          nothing else is known  4 "1" if it is known to be that of a queue
 -- Returns  "healed", "there" if it was not lost, "deleted" or "unknown"
 
 local config = redis.call('HGET', KEYS[2], ARGV[1])
@@ -20,16 +20,6 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   end
 end
 
--- later tells whether the id a comes after b. Ids are compared as texts, since
--- their numbers may be larger than Lua's are exact.
-local function later(a, b)
-  local ams, aseq = a:match('^(%d+)-(%d+)$')
-  local bms, bseq = b:match('^(%d+)-(%d+)$')
-  if ams == bms then ams, bms = aseq, bseq end
-  if #ams ~= #bms then return #ams > #bms end
-  return ams > bms
-end
-
 -- A position ahead of the stream is of one that is no more: what comes now may
 -- never get so far.
 local from = config and (config.pos or config.from) or '0-0'
@@ -42,6 +32,7 @@ end
 if not config then
   local time = redis.call('TIME')
   config = {from = from, lease_ms = tonumber(ARGV[3]), created = time[1] * 1000 + math.floor(time[2] / 1000)}
+  if ARGV[4] == '1' then config.queue = true end
 end
 config.pos = from
 redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(config))

@@ -109,8 +109,9 @@ func (w *watchers) hint() {
 	}
 }
 
-// sweep hints at all watched topics in turn until stop is closed.
-func (h *hub) sweep(stop <-chan struct{}) {
+// sweep hints at all watched topics in turn, and has look see what is due in them,
+// until stop is closed.
+func (h *hub) sweep(stop <-chan struct{}, look func(topic string)) {
 	tick := time.NewTicker(sweepStep)
 	defer tick.Stop()
 	for {
@@ -118,20 +119,24 @@ func (h *hub) sweep(stop <-chan struct{}) {
 		case <-stop:
 			return
 		case now := <-tick.C:
-			h.sweepDue(now)
+			for _, topic := range h.sweepDue(now) {
+				look(topic)
+			}
 		}
 	}
 }
 
-func (h *hub) sweepDue(now time.Time) {
+func (h *hub) sweepDue(now time.Time) (topics []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, w := range h.topics {
+	for topic, w := range h.topics {
 		if now.After(w.sweep) {
 			w.hint()
 			w.sweep = nextSweep(now)
+			topics = append(topics, topic)
 		}
 	}
+	return topics
 }
 
 func nextSweep(now time.Time) time.Time {

@@ -23,46 +23,63 @@ const (
 
 // subscriptionConfig is what the hash subs has of a subscription.
 type subscriptionConfig struct {
-	From    string `json:"from"`
-	Pos     string `json:"pos"`
-	LeaseMS int64  `json:"lease_ms"`
-	Deleted int64  `json:"deleted"`
-	Paused  bool   `json:"paused"`
+	From      string `json:"from"`
+	Pos       string `json:"pos"`
+	LeaseMS   int64  `json:"lease_ms"`
+	ExpiresMS int64  `json:"expires_ms"`
+	Created   int64  `json:"created"`
+	Queue     bool   `json:"queue"`
+	Deleted   int64  `json:"deleted"`
+	Paused    bool   `json:"paused"`
 }
 
 // Topic implements driver.Admin. It is put together from many commands, and not
 // of one moment.
 func (e *engine) Topic(ctx context.Context, topic string) (driver.TopicInfo, error) {
-	stream := e.names.stream(topic)
+	k := e.names.topic(topic)
 	b := e.work.client.B()
 	replies, err := e.work.doMulti(ctx,
-		b.XinfoStream().Key(stream).Build(), b.XinfoGroups().Key(stream).Build(),
-		b.Hgetall().Key(subsKey(stream)).Build(), b.Hgetall().Key(lostKey(stream)).Build())
+		b.XinfoStream().Key(k.stream).Build(), b.XinfoGroups().Key(k.stream).Build(),
+		b.Hgetall().Key(k.subs).Build(), b.Hgetall().Key(k.lost).Build(), b.Hgetall().Key(k.seen).Build(),
+		b.Get().Key(k.config).Build(), b.Hget().Key(k.counts).Field("dropped").Build(), b.Zcard().Key(k.delayed).Build(),
+		b.MemoryUsage().Key(k.stream).Build(), b.Time().Build())
 	if err != nil {
-		return driver.TopicInfo{}, e.explain(ctx, err, stream, reading)
+		return driver.TopicInfo{}, e.explain(ctx, err, k.stream, reading)
 	}
 	info, err := readStreamInfo(replies[0])
 	if isReply(err, noSuchKey) {
 		return driver.TopicInfo{}, fmt.Errorf("%w: %s", driver.ErrTopicNotFound, topic)
 	}
-	var groups []driver.SubscriptionInfo
-	if err == nil {
-		groups, err = readGroups(replies[1])
-	}
-	var configs map[string]string
-	if err == nil {
-		configs, err = replies[2].AsStrMap()
-	}
-	var lost map[string]int64
-	if err == nil {
-		lost, err = replies[3].AsIntMap()
-	}
-	if err != nil {
-		return driver.TopicInfo{}, e.explain(ctx, err, stream, reading)
-	}
 	t := driver.TopicInfo{Name: topic, Length: info.length, FirstID: info.first, LastID: info.last}
+	var groups []driver.SubscriptionInfo
+	var configs map[string]string
+	var lost, seen map[string]int64
+	var now time.Time
+	for _, read := range []func() error{
+		func() error { return err },
+		func() error { groups, err = readGroups(replies[1]); return err },
+		func() error { configs, err = replies[2].AsStrMap(); return err },
+		func() error { lost, err = replies[3].AsIntMap(); return err },
+		func() error { seen, err = replies[4].AsIntMap(); return err },
+		func() error { t.Config, _, err = readConfig(replies[5].ToMessage()); return err },
+		func() error { t.Dropped, err = orZero(replies[6].AsInt64()); return err },
+		func() error { t.Delayed, err = replies[7].ToInt64(); return err },
+		func() error { t.Bytes, err = replies[8].ToInt64(); return err },
+		func() error { now, err = readTime(replies[9]); return err },
+	} {
+		if err := read(); err != nil {
+			return driver.TopicInfo{}, e.explain(ctx, err, k.stream, reading)
+		}
+	}
 	for _, s := range addMissing(groups, configs) {
-		s.Lost = lost[s.Name]
+		s.Lost, s.Lag = lost[s.Name], min(s.Lag, t.Length)
+		var config subscriptionConfig
+		if json.Unmarshal([]byte(configs[s.Name]), &config) == nil {
+			s.Expires = time.Duration(config.ExpiresMS) * time.Millisecond
+			if last := max(config.Created, seen[s.Name]); last > 0 {
+				s.Unread = max(0, now.Sub(time.UnixMilli(last)))
+			}
+		}
 		there, err := e.describe(ctx, topic, &s)
 		if err != nil {
 			return driver.TopicInfo{}, err
@@ -70,8 +87,52 @@ func (e *engine) Topic(ctx context.Context, topic string) (driver.TopicInfo, err
 		if there {
 			t.Subscriptions = append(t.Subscriptions, s)
 		}
+		if there && config.Queue {
+			// What is retried has left the stream, and is copies.
+			copies, err := e.copies(ctx, topic, s.Name)
+			if err != nil {
+				return driver.TopicInfo{}, err
+			}
+			t.Queue = true
+			t.Length += copies
+		}
 	}
 	return t, nil
+}
+
+// orZero is the number that a key or field has that may not be there.
+func orZero(n int64, err error) (int64, error) {
+	if rueidis.IsRedisNil(err) {
+		return 0, nil
+	}
+	return n, err
+}
+
+// readTime reads what TIME tells.
+func readTime(reply rueidis.RedisResult) (time.Time, error) {
+	parts, err := reply.AsIntSlice()
+	if err != nil || len(parts) != 2 {
+		return time.Time{}, fmt.Errorf("%w: TIME returned %d parts: %v", driver.ErrCorrupt, len(parts), err)
+	}
+	return time.Unix(parts[0], parts[1]*1000), nil
+}
+
+// copies counts the messages of a subscription that are retried, waiting or held.
+func (e *engine) copies(ctx context.Context, topic, name string) (int64, error) {
+	k, b := e.names.subscription(topic, name), e.work.client.B()
+	replies, err := e.work.doMulti(ctx, b.Zcard().Key(k.waiting).Build(), b.Zcard().Key(k.leased).Build())
+	if err != nil {
+		return 0, e.explain(ctx, err, k.stream, reading)
+	}
+	var sum int64
+	for _, r := range replies {
+		n, err := r.ToInt64()
+		if err != nil {
+			return 0, e.explain(ctx, err, k.stream, reading)
+		}
+		sum += n
+	}
+	return sum, nil
 }
 
 // addMissing gives each subscription its lease, and adds those whose group was

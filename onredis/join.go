@@ -22,8 +22,12 @@ func (e *engine) Join(ctx context.Context, topic, name string, config driver.Joi
 	if fresh == 0 {
 		fresh = driver.DefaultLease
 	}
-	reply, err := e.work.run(ctx, e.scripts.join, []string{s.keys.stream, s.keys.subs, s.keys.lost},
-		name, begin, id.Redis(), millis(config.Lease), millis(fresh))
+	queue := ""
+	if config.Queue {
+		queue = "queue"
+	}
+	reply, err := e.work.run(ctx, e.scripts.join, []string{s.keys.stream, s.keys.subs, s.keys.lost, s.keys.seen},
+		name, begin, id.Redis(), millis(config.Lease), millis(fresh), millis(config.Expires), queue)
 	if err != nil {
 		return false, e.explain(ctx, err, s.keys.stream, writing)
 	}
@@ -37,8 +41,17 @@ func (e *engine) Join(ctx context.Context, topic, name string, config driver.Joi
 		return false, e.explain(ctx, err, s.keys.stream, writing)
 	case answer == "ahead":
 		return false, fmt.Errorf("%w: the topic has not given out %s yet", driver.ErrPosition, config.From.ID)
+	case answer == "queue":
+		return false, fmt.Errorf("%w: %s is a queue, and has no subscription but %s", driver.ErrWrongType, topic, driver.QueueSubscription)
+	case answer == "others":
+		return false, fmt.Errorf("%w: %s has other subscriptions, which a queue can't have", driver.ErrWrongType, topic)
+	case len(parts) < 3:
+		return false, fmt.Errorf("%w: the script join returned %d parts", driver.ErrCorrupt, len(parts))
 	}
-	return answer == "existed", s.readLease(&parts[len(parts)-1])
+	if err := s.readQueue(&parts[2]); err != nil {
+		return false, err
+	}
+	return answer == "existed", s.readLease(&parts[1])
 }
 
 // groupStart says how the script join is to place a group, which begins behind

@@ -1,19 +1,23 @@
 -- join makes a subscription where there is none.
 --
--- KEYS     1 stream  2 subs  3 lost
+-- KEYS     1 stream  2 subs  3 lost  4 seen
 -- ARGV     1 subscription
 --          2 where it begins: "end", or "after" the id in 3, which may lie
 --            anywhere, or "known", after that id, which the topic must have
 --            given out
 --          3 id
 --          4 lease in ms, 0 for none given  5 lease in ms for a new subscription
--- Returns  {"made" or "existed", lease in ms}, or {"ahead"} if a known id was not
---          given out yet
+--          6 in ms after what time unread it is deleted, 0 for none given
+--          7 "queue" if it is to be that of a queue, or ""
+-- Returns  {"made" or "existed", lease in ms, 1 if the topic is a queue}, or
+--          {"ahead"} if a known id was not given out yet, {"queue"} if the topic is a
+--          queue, {"others"} if it is to be one and has other subscriptions
 
-local exists, last = false, '0-0'
+local exists, others, last = false, false, '0-0'
 if redis.call('EXISTS', KEYS[1]) == 1 then
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
     exists = exists or group[2] == ARGV[1]
+    others = others or group[2] ~= ARGV[1]
   end
   local info = redis.call('XINFO', 'STREAM', KEYS[1])
   for i = 1, #info, 2 do
@@ -27,15 +31,15 @@ local config = redis.call('HGET', KEYS[2], ARGV[1])
 config = config and cjson.decode(config)
 if config and config.deleted then config = nil end
 
--- later tells whether the id a comes after b. Ids are compared as texts, since
--- their numbers may be larger than Lua's are exact.
-local function later(a, b)
-  local ams, aseq = a:match('^(%d+)-(%d+)$')
-  local bms, bseq = b:match('^(%d+)-(%d+)$')
-  if ams == bms then ams, bms = aseq, bseq end
-  if #ams ~= #bms then return #ams > #bms end
-  return ams > bms
+local subs = redis.call('HGETALL', KEYS[2])
+for i = 1, #subs, 2 do
+  if subs[i] ~= ARGV[1] then
+    local other = cjson.decode(subs[i + 1])
+    if other.queue then return {'queue'} end
+    others = others or not other.deleted
+  end
 end
+if ARGV[7] == 'queue' and others then return {'others'} end
 
 local answer = 'existed'
 if not exists then
@@ -53,6 +57,7 @@ if not exists then
   end
   redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], from, 'MKSTREAM')
 end
+if answer == 'made' or ARGV[6] ~= '0' then redis.call('HSET', KEYS[4], ARGV[1], now) end
 -- A group that another client made gets its place in subs by its first reclaim.
 config = config or {lease_ms = tonumber(ARGV[5]), created = now}
 
@@ -81,7 +86,9 @@ if lease > 0 then
   config.lease_ms = lease
 end
 
+if ARGV[6] ~= '0' then config.expires_ms = tonumber(ARGV[6]) end
+if ARGV[7] == 'queue' then config.queue = true end
 local kept = cjson.encode(config)
 if redis.call('HGET', KEYS[2], ARGV[1]) ~= kept then redis.call('HSET', KEYS[2], ARGV[1], kept) end
 redis.call('PERSIST', KEYS[2])
-return {answer, config.lease_ms or 30000}
+return {answer, config.lease_ms or 30000, config.queue and 1 or 0}

@@ -81,7 +81,8 @@ func openEngine(ctx context.Context, url string, o *Options) (*engine, error) {
 		return nil, err
 	}
 	e.warnOfEviction(ctx)
-	e.sweeper.Go(func() { e.hub.sweep(e.stop) })
+	e.sweeper.Go(func() { e.hub.sweep(e.stop, e.mover.look) })
+	e.sweeper.Go(e.mover.run)
 	return e, nil
 }
 

@@ -1,17 +1,17 @@
 -- reclaim leases to a consumer the messages whose lease has ended, keeps the
--- position from which the subscription can be restored, and forgets consumers
--- that have been gone for long.
+-- position from which the subscription can be restored, forgets consumers that have
+-- been gone for long, and notes that somebody reads. Of a queue it removes what
+-- others acknowledged and left there.
 --
--- KEYS     1 stream  2 subs  3 lost
+-- KEYS     1 stream  2 subs  3 lost  4 seen
 -- ARGV     1 subscription  2 consumer  3 how many to take  4 where to go on in
 --          the list of pending messages, 0-0 for its start
 -- Returns  {lease in ms, where to go on, messages found lost,
 --           {{id, attempt, {field, value, …}}, …}}
 
-local lease = 30000
 local config = redis.call('HGET', KEYS[2], ARGV[1])
 config = config and cjson.decode(config) or {}
-lease = config.lease_ms or lease
+local lease = config.lease_ms or 30000
 
 -- One XAUTOCLAIM looks at ten times as many messages as it may claim. All together
 -- look at about ten thousand, to keep the script short.
@@ -40,13 +40,13 @@ local function before(id)
   return '0-0'
 end
 
-local pos
+local pos, trim
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1])
 if pending[1] > 0 then
-  pos = before(pending[2])
+  pos, trim = before(pending[2]), pending[2]
 else
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-    if group[2] == ARGV[1] then pos = group[8] end
+    if group[2] == ARGV[1] then pos, trim = group[8], behind(group[8]) end
   end
 end
 if not config.deleted and pos ~= config.pos then
@@ -54,6 +54,14 @@ if not config.deleted and pos ~= config.pos then
   redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(config))
   redis.call('PERSIST', KEYS[2]) -- what DeleteTopic left there ends after an hour
 end
+
+
+if config.queue and trim then redis.call('XTRIM', KEYS[1], 'MINID', trim) end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local seen = tonumber(redis.call('HGET', KEYS[4], ARGV[1]) or 0)
+if now - seen > math.min(lease / 8, 2500) then redis.call('HSET', KEYS[4], ARGV[1], now) end
 
 local gone = math.max(10 * lease, 3600000)
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do

@@ -2,6 +2,7 @@ package onredis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -13,7 +14,7 @@ import (
 
 func (f *fetching) takeArgs(count int) (keys, args []string) {
 	k := &f.s.keys
-	return []string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.lost},
+	return []string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.lost, k.due},
 		[]string{f.s.id.name, f.consumer, strconv.Itoa(count)}
 }
 
@@ -29,7 +30,7 @@ func (f *fetching) addTaken(reply rueidis.RedisMessage, err error) error {
 		return err
 	}
 	parts, err := reply.ToArray()
-	if err != nil || len(parts) != 3 {
+	if err != nil || len(parts) != 6 {
 		return fmt.Errorf("%w: the script take returned %d parts: %v", driver.ErrCorrupt, len(parts), err)
 	}
 	if err := f.s.readLease(&parts[0]); err != nil {
@@ -44,6 +45,17 @@ func (f *fetching) addTaken(reply rueidis.RedisMessage, err error) error {
 	if due > 0 {
 		f.due *= time.Millisecond
 	}
+	if f.delayed, err = parts[3].ToInt64(); err != nil {
+		return err
+	}
+	if err := f.s.readQueue(&parts[4]); err != nil {
+		return err
+	}
+	lost, err := parts[5].ToInt64()
+	if err != nil {
+		return err
+	}
+	f.s.addLost(lost)
 	messages, err := readAttempts(&parts[2])
 	f.again = append(f.again, messages...)
 	f.room -= len(messages)
@@ -76,9 +88,36 @@ func readAttempts(list *rueidis.RedisMessage) ([]driver.Message, error) {
 	return messages, nil
 }
 
+// moveDelayed moves delayed messages that are due into the topic, and takes them.
+// While somebody watches the topic the mover does that.
+func (f *fetching) moveDelayed(ctx context.Context) error {
+	if f.delayed != 0 || f.hub.watched(f.s.id.topic) {
+		return nil
+	}
+	next, err := f.moveDue(ctx, f.s.id.topic)
+	switch {
+	case ctx.Err() != nil:
+		return err
+	case errors.Is(err, driver.ErrTopicFull):
+		next = fullPause
+	case err != nil:
+		next = failPause
+		f.log.Warn("delayed messages can't enter their topic", "topic", f.s.id.topic, "error", err)
+	}
+	f.delayed = next.Milliseconds()
+	if next < 0 {
+		f.delayed = -1
+	}
+	if f.room <= 0 {
+		return nil
+	}
+	_, err = f.read(ctx)
+	return err
+}
+
 // reclaim takes messages whose lease has ended.
 func (f *fetching) reclaim(ctx context.Context, cursor string) error {
-	reply, err := f.link.run(ctx, f.scripts.reclaim, []string{f.s.keys.stream, f.s.keys.subs, f.s.keys.lost},
+	reply, err := f.link.run(ctx, f.scripts.reclaim, []string{f.s.keys.stream, f.s.keys.subs, f.s.keys.lost, f.s.keys.seen},
 		f.s.id.name, f.consumer, strconv.Itoa(f.room), cursor)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"github.com/redis/rueidis"
 )
@@ -13,14 +14,22 @@ import (
 //go:embed *.lua
 var scriptFiles embed.FS
 
-// script is one .lua file. Redis keeps scripts by their sums, until it is
-// restarted or told to forget them.
+// script is one .lua file, behind those it begins with. Redis keeps scripts by
+// their sums, until it is restarted or told to forget them.
 type script struct{ text, sum string }
 
 type scripts struct {
 	take, reclaim, recover, heal, join, settle, leave, owners script
 	trim, deleteTopic, deleteSubscription                     script
 	pause                                                     script
+	ack, publish, due, cancel, configure, tick                script
+}
+
+// beginnings are the files that some scripts begin with.
+var beginnings = map[string][]string{
+	"trim": {"ids"}, "reclaim": {"ids"}, "ack": {"ids"}, "join": {"ids"}, "heal": {"ids"},
+	"publish": {"ids", "room"}, "due": {"ids", "room"}, "cancel": {"ids", "room"},
+	"configure": {"ids", "room"}, "tick": {"ids", "room"},
 }
 
 func loadScripts() (scripts, error) {
@@ -30,10 +39,15 @@ func loadScripts() (scripts, error) {
 		"leave": &s.leave, "owners": &s.owners, "trim": &s.trim,
 		"pause":        &s.pause,
 		"delete_topic": &s.deleteTopic, "delete_subscription": &s.deleteSubscription,
+		"ack": &s.ack, "publish": &s.publish, "due": &s.due, "cancel": &s.cancel, "configure": &s.configure, "tick": &s.tick,
 	} {
-		text, err := scriptFiles.ReadFile(name + ".lua")
-		if err != nil {
-			return s, fmt.Errorf("script %s: %w", name, err)
+		var text []byte
+		for _, file := range append(slices.Clone(beginnings[name]), name) {
+			part, err := scriptFiles.ReadFile(file + ".lua")
+			if err != nil {
+				return s, fmt.Errorf("script %s: %w", name, err)
+			}
+			text = append(text, part...)
 		}
 		sum := sha1.Sum(text)
 		*to = script{text: string(text), sum: hex.EncodeToString(sum[:])}

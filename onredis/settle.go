@@ -23,8 +23,9 @@ type settling struct {
 	redis, text string
 }
 
-// Settle implements driver.Subscriber. Acknowledging in volume is one XACK; all
-// else is one script, which tells of each id whether it was held.
+// Settle implements driver.Subscriber. Acknowledging in volume is one XACK, or for
+// a queue the script ack; all else is one script, which tells of each id whether it
+// was held.
 func (e *engine) Settle(ctx context.Context, topic, name, consumer string, settlements []driver.Settlement) ([]string, error) {
 	list := make([]settling, 0, len(settlements))
 	var notHeld []string
@@ -46,8 +47,9 @@ func (e *engine) Settle(ctx context.Context, topic, name, consumer string, settl
 	}
 	s := e.subscription(topic, name)
 	inexact := len(list) > driver.ExactSettlements
-	if onlyAcks && (inexact || len(list) == 1) {
-		if done, err := e.acknowledge(ctx, s, list); done || err != nil {
+	known, queue := s.kind()
+	if onlyAcks && known && (inexact || len(list) == 1) {
+		if done, err := e.acknowledge(ctx, s, queue, list); done || err != nil {
 			return notHeld, err
 		}
 	}
@@ -67,29 +69,48 @@ func (e *engine) Settle(ctx context.Context, topic, name, consumer string, settl
 	if err != nil {
 		return nil, e.explain(ctx, err, s.keys.stream, writing)
 	}
-	if onlyAcks && inexact {
+	if onlyAcks && known && inexact {
 		// Most of what the script missed, acknowledge has done before.
 		return notHeld, nil
 	}
 	return append(notHeld, missing...), nil
 }
 
-// acknowledge acknowledges by XACK alone, and reports whether that was all.
-func (e *engine) acknowledge(ctx context.Context, s *subscription, list []settling) (done bool, err error) {
+// kind tells whether the subscription is known to exist, and to be that of a queue.
+func (s *subscription) kind() (known, queue bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known, s.queue
+}
+
+// acknowledge acknowledges by XACK alone, or by the script ack, and reports whether
+// that was all.
+func (e *engine) acknowledge(ctx context.Context, s *subscription, queue bool, list []settling) (done bool, err error) {
 	b := e.work.client.B()
 	var cmds []rueidis.Completed
+	var acked int64
 	for portion := range slices.Chunk(list, maxPipeline) {
 		ids := make([]string, len(portion))
 		for i := range portion {
 			ids[i] = portion[i].redis
 		}
+		if queue {
+			n, err := e.runInt(ctx, e.scripts.ack, []string{s.keys.stream, s.keys.subs}, append([]string{s.id.name}, ids...)...)
+			if err != nil {
+				return false, e.explain(ctx, err, s.keys.stream, writing)
+			}
+			acked += n
+			continue
+		}
 		cmds = append(cmds, b.Xack().Key(s.keys.stream).Group(s.id.name).Id(ids...).Build())
+	}
+	if queue {
+		return acked == int64(len(list)), nil
 	}
 	replies, err := e.work.doMulti(ctx, cmds...)
 	if err != nil {
 		return false, e.explain(ctx, err, s.keys.stream, writing)
 	}
-	var acked int64
 	for _, r := range replies {
 		n, err := r.ToInt64()
 		if err != nil {
@@ -126,4 +147,13 @@ func (e *engine) settle(ctx context.Context, s *subscription, consumer string, l
 		}
 	}
 	return notHeld, nil
+}
+
+// runInt runs a script that returns a number.
+func (e *engine) runInt(ctx context.Context, s script, keys []string, args ...string) (int64, error) {
+	reply, err := e.work.run(ctx, s, keys, args...)
+	if err != nil {
+		return 0, err
+	}
+	return reply.ToInt64()
 }

@@ -17,15 +17,23 @@ redis.call('ZREM', KEYS[3], '')
 local group, consumer = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lease = 30000
 local config = redis.call('HGET', KEYS[2], group)
-if config then lease = cjson.decode(config).lease_ms or lease end
+config = config and cjson.decode(config) or {}
+local lease = config.lease_ms or 30000
 
 -- What is released is due before all else, and among its like in the order of the
 -- topic, as if it had never been delivered.
 local released = 0
 
 local function lose() redis.call('HINCRBY', KEYS[7], group, 1) end
+
+-- acknowledge takes a message out of the list of pending ones, and out of a queue,
+-- and reports whether it was there.
+local function acknowledge(rid)
+  local pending = redis.call('XACK', KEYS[1], group, rid) == 1
+  if pending and config.queue then redis.call('XDEL', KEYS[1], rid) end
+  return pending
+end
 
 local function forget(id)
   redis.call('ZREM', KEYS[3], id)
@@ -63,7 +71,7 @@ local function settlePending(action, rid, id, after, reason, copy)
     return true
   end
   local entry = redis.call('XRANGE', KEYS[1], rid, rid)[1]
-  redis.call('XACK', KEYS[1], group, rid)
+  acknowledge(rid)
   if copy and (copy.owner or not entry) then return true end
   if copy then forget(id) end
   if not entry then
@@ -86,7 +94,7 @@ local function settleRetry(action, rid, id, state, after, reason)
     redis.call('ZADD', KEYS[4], now + lease, id)
     return
   end
-  redis.call('XACK', KEYS[1], group, rid)
+  acknowledge(rid)
   if action == 'dead' then
     local packed = redis.call('HGET', KEYS[5], id)
     if packed then bury(id, cmsgpack.unpack(packed), state.attempt, reason) else lose() end
@@ -104,7 +112,7 @@ local function settle(action, rid, id, after, reason)
   state = state and cjson.decode(state)
   local held = state and state.owner or nil -- without one it waits for its retry
   if action == 'ack' then
-    local pending = redis.call('XACK', KEYS[1], group, rid) == 1
+    local pending = acknowledge(rid)
     if held or (state and pending) then forget(id) end
     return held ~= nil or pending
   end

@@ -39,6 +39,8 @@ type subscription struct {
 
 	mu     sync.Mutex
 	known  bool          // it is known to have existed
+	queue  bool          // it is that of a queue, as last seen
+	untold int64         // messages it lost that a Fetch which failed was to tell of
 	lease  time.Duration // as last seen
 	look   time.Time     // when to look for ended leases
 	cursor string        // where that goes on in the list of pending messages
@@ -114,6 +116,31 @@ func (s *subscription) readLease(ms *rueidis.RedisMessage) error {
 		s.setLease(time.Duration(lease) * time.Millisecond)
 	}
 	return err
+}
+
+// readQueue takes over whether the topic is a queue, which a script returned as 0
+// or 1.
+func (s *subscription) readQueue(flag *rueidis.RedisMessage) error {
+	n, err := flag.ToInt64()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = n == 1
+	return err
+}
+
+// addLost remembers how many messages were lost that nobody has been told of, and
+// takeLost forgets it.
+func (s *subscription) addLost(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.untold += n
+}
+
+func (s *subscription) takeLost() (n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, s.untold = s.untold, 0
+	return n
 }
 
 func lookInterval(lease time.Duration) time.Duration {
@@ -218,12 +245,15 @@ func (s *subscription) weigh(messages []driver.Message) {
 // heal restores a subscription whose group is gone, unless it was deleted.
 func (e *engine) heal(ctx context.Context, s *subscription) error {
 	s.mu.Lock()
-	known, lease := "0", s.lease
+	known, queue, lease := "0", "0", s.lease
 	if s.known {
 		known = "1"
 	}
+	if s.queue {
+		queue = "1"
+	}
 	s.mu.Unlock()
-	reply, err := e.work.run(ctx, e.scripts.heal, []string{s.keys.stream, s.keys.subs}, s.id.name, known, millis(lease))
+	reply, err := e.work.run(ctx, e.scripts.heal, []string{s.keys.stream, s.keys.subs}, s.id.name, known, millis(lease), queue)
 	if err != nil {
 		return e.explain(ctx, err, s.keys.stream, writing)
 	}

@@ -2,21 +2,26 @@
 -- ended. It reads all that a fetch depends on, so that the connection it runs on
 -- is told when any of it changes.
 --
--- KEYS     1 stream  2 subs  3 waiting  4 leased  5 retry  6 lost
+-- KEYS     1 stream  2 subs  3 waiting  4 leased  5 retry  6 lost  7 due
 -- ARGV     1 subscription  2 consumer  3 how many to take, 0 to take none
 -- Returns  {lease in ms,
 --           ms until the next one is due, 0 if one is now, -1 if there is none, -2 if
 --           the subscription is paused,
---           {{id, attempt, {field, value, …}}, …}}
+--           {{id, attempt, {field, value, …}}, …},
+--           ms until a delayed message of the topic is due, as above,
+--           1 if the topic is a queue,
+--           how many messages the subscription lost, not told of before}
 
 redis.call('XLEN', KEYS[1])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local lease = 30000
 local config = redis.call('HGET', KEYS[2], ARGV[1])
 config = config and cjson.decode(config) or {}
-lease = config.lease_ms or lease
-if config.paused then return {lease, -2, {}} end
+local lease = config.lease_ms or 30000
+
+local delayed, queue = redis.call('GET', KEYS[7]), config.queue and 1 or 0
+delayed = delayed and math.max(0, tonumber(delayed) - now) or -1
+if config.paused then return {lease, -2, {}, delayed, queue, 0} end
 
 local max, taken = tonumber(ARGV[3]), {}
 -- When its memory is full, Redis refuses a script what takes memory, unless the
@@ -59,4 +64,7 @@ for i = 3, 4 do
     if due < 0 or ms < due then due = ms end
   end
 end
-return {lease, due, taken}
+local counts = redis.call('HMGET', KEYS[6], ARGV[1], ARGV[1] .. ' told')
+local lost, told = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
+if lost > told then redis.call('HSET', KEYS[6], ARGV[1] .. ' told', lost) end
+return {lease, due, taken, delayed, queue, math.max(0, lost - told)}

@@ -14,7 +14,6 @@ var errUnbuilt = errors.New("not built yet")
 func (e *engine) Outstanding(context.Context, string, string, []string) (map[string]driver.State, error) {
 	return nil, errUnbuilt
 }
-func (e *engine) Configure(context.Context, string, driver.TopicConfig) error { return errUnbuilt }
 func (e *engine) Peek(context.Context, string, string, driver.PeekRequest) (driver.Peeked, error) {
 	return driver.Peeked{}, errUnbuilt
 }
@@ -24,7 +23,6 @@ func (e *engine) Requeue(context.Context, string, string, []string) ([]string, e
 func (e *engine) Drop(context.Context, string, string, []string) ([]string, error) {
 	return nil, errUnbuilt
 }
-func (e *engine) Cancel(context.Context, string, []string) ([]string, error)  { return nil, errUnbuilt }
 func (e *engine) Seek(context.Context, string, string, driver.Position) error { return errUnbuilt }
 func (e *engine) Purge(context.Context, string) (int64, error)                { return 0, errUnbuilt }
 func (e *engine) Schedules(context.Context) ([]driver.Schedule, error)        { return nil, errUnbuilt }

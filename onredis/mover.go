@@ -1,0 +1,341 @@
+package onredis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/beckmq/beck/internal/driver"
+)
+
+const (
+	// maxMoved is how many delayed messages one script moves.
+	maxMoved = 200
+	// lookPortion is in how many topics one pipeline looks what is due.
+	lookPortion = 500
+	// lookPause is the time between two looks, which change may follow change.
+	lookPause = 2 * time.Millisecond
+	// Of the processes that wait for the same message, each waits a little longer,
+	// at most so much: the first one moves it, and the others learn of that.
+	maxMoveJitter = 5 * time.Millisecond
+	// maxMoveWait is after what time it looks again, for clocks drift apart.
+	maxMoveWait = time.Minute
+	// clockLife is for how long Redis's clock is known.
+	clockLife = 10 * time.Second
+	// maxMovers is how many scripts it runs at a time.
+	maxMovers = 8
+	// fullPause is after what time it tries again to move messages into a topic
+	// that was full, and failPause after an error.
+	fullPause = 100 * time.Millisecond
+	failPause = 200 * time.Millisecond
+	// moveTimeout bounds one attempt to look or to move.
+	moveTimeout = 10 * time.Second
+)
+
+// mover moves delayed messages into the topics that are being watched, when they
+// are due. It waits with a timer a topic; what it waits for is the key due, which
+// changes only with the first of the delayed messages.
+type mover struct {
+	e      *engine
+	ctx    context.Context
+	cancel context.CancelFunc
+	wake   chan struct{} // somebody wants a look
+	places chan struct{}
+	moves  sync.WaitGroup
+
+	mu      sync.Mutex
+	topics  map[string]*moving
+	wanted  map[string]struct{} // topics to look at
+	stopped bool
+
+	clock   time.Duration // what Redis's clock is ahead of this one's
+	clockAt time.Time     // when it was read
+}
+
+// moving is one topic.
+type moving struct {
+	timer   *time.Timer // nil if nothing is known to be due
+	looks   int         // how often the timer was set
+	running bool
+	again   bool // it was to start while it ran
+	failed  bool // the last time; owned by who runs
+}
+
+func newMover(e *engine) *mover {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &mover{
+		e: e, ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), places: make(chan struct{}, maxMovers),
+		topics: map[string]*moving{}, wanted: map[string]struct{}{},
+	}
+}
+
+// look has it see when something is due in a topic. It never blocks.
+func (m *mover) look(topic string) {
+	m.mu.Lock()
+	m.wanted[topic] = struct{}{}
+	m.mu.Unlock()
+	m.wakeUp()
+}
+
+// lookAtAll is for when any topic may have changed unseen.
+func (m *mover) lookAtAll() {
+	m.mu.Lock()
+	for topic := range m.topics {
+		m.wanted[topic] = struct{}{}
+	}
+	m.clockAt = time.Time{}
+	m.mu.Unlock()
+	m.wakeUp()
+}
+
+func (m *mover) wakeUp() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// forget ends the work on a topic, unless somebody still watches it.
+func (m *mover) forget(topic string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.e.hub.watched(topic) {
+		return
+	}
+	if t := m.topics[topic]; t != nil && t.timer != nil {
+		t.timer.Stop()
+	}
+	delete(m.topics, topic)
+	delete(m.wanted, topic)
+}
+
+// stop ends all of it. Scripts that run are waited for.
+func (m *mover) stop() {
+	m.cancel()
+	m.mu.Lock()
+	m.stopped = true
+	for _, t := range m.topics {
+		if t.timer != nil {
+			t.timer.Stop()
+		}
+	}
+	m.mu.Unlock()
+	m.moves.Wait()
+}
+
+// run looks at topics whenever somebody wants it, until stop.
+func (m *mover) run() {
+	for {
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-m.wake:
+		}
+		pause := lookPause
+		for topics := m.take(); len(topics) > 0; topics = m.take() {
+			if err := m.lookAt(topics); err != nil && m.ctx.Err() == nil {
+				m.e.log.Debug("looking for delayed messages", "redis", m.e.addr.String(), "error", err)
+				for _, topic := range topics {
+					m.look(topic)
+				}
+				pause = failPause
+				break
+			}
+		}
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// take returns some topics to look at.
+func (m *mover) take() (topics []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for topic := range m.wanted {
+		if len(topics) == lookPortion {
+			break
+		}
+		delete(m.wanted, topic)
+		if m.e.hub.watched(topic) {
+			topics = append(topics, topic)
+		}
+	}
+	return topics
+}
+
+// lookAt reads the keys due, by the connection that is then told of their changes,
+// and sets the timers.
+func (m *mover) lookAt(topics []string) error {
+	ctx, cancel := context.WithTimeout(m.ctx, moveTimeout)
+	defer cancel()
+	l := m.e.watcher
+	cmds := make([]rueidis.Completed, 0, len(topics)+1)
+	for _, topic := range topics {
+		cmds = append(cmds, l.client.B().Get().Key(m.e.names.topic(topic).due).Build())
+	}
+	m.mu.Lock()
+	clock, clockAt := m.clock, m.clockAt
+	m.mu.Unlock()
+	known := time.Since(clockAt) < clockLife
+	if !known {
+		cmds = append(cmds, l.client.B().Time().Build())
+	}
+	began := time.Now()
+	replies, err := l.doMulti(ctx, cmds...)
+	if err != nil {
+		return err
+	}
+	if !known {
+		if clock, err = readClock(replies[len(topics)], began); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		m.clock, m.clockAt = clock, began
+		m.mu.Unlock()
+	}
+	for i, topic := range topics {
+		due, err := replies[i].AsInt64()
+		switch {
+		case rueidis.IsRedisNil(err):
+			m.set(topic, -1)
+		case err != nil:
+			return err
+		default:
+			m.set(topic, max(0, time.Until(time.UnixMilli(due).Add(-clock))))
+		}
+	}
+	return nil
+}
+
+// readClock reads how far Redis's clock is ahead: rather more than less, since a
+// script that comes too early says when to come again.
+func readClock(reply rueidis.RedisResult, began time.Time) (time.Duration, error) {
+	now, err := readTime(reply)
+	return now.Sub(began), err
+}
+
+// set has the timer of a topic move what is due after a while, or never for a
+// negative one.
+func (m *mover) set(topic string, after time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopped || !m.e.hub.watched(topic) {
+		return
+	}
+	t := m.topics[topic]
+	if t == nil {
+		t = &moving{}
+		m.topics[topic] = t
+	}
+	t.looks++
+	if t.timer != nil {
+		t.timer.Stop()
+		t.timer = nil
+	}
+	switch {
+	case after < 0:
+	case after > maxMoveWait:
+		t.timer = time.AfterFunc(maxMoveWait, func() { m.look(topic) })
+	default:
+		t.timer = time.AfterFunc(after+time.Millisecond+rand.N(maxMoveJitter), func() { m.start(topic) })
+	}
+}
+
+// start moves what is due in a topic, unless that is being done.
+func (m *mover) start(topic string) {
+	m.mu.Lock()
+	t := m.topics[topic]
+	if m.stopped || t == nil || t.running {
+		if t != nil {
+			t.again = true
+		}
+		m.mu.Unlock()
+		return
+	}
+	t.running, t.again = true, false
+	looks := t.looks
+	m.moves.Add(1)
+	m.mu.Unlock()
+	defer m.moves.Done()
+
+	next := m.moveAll(topic, t)
+	m.mu.Lock()
+	t.running = false
+	looked := looks != t.looks
+	if t.again {
+		next, looked = 0, false
+	}
+	m.mu.Unlock()
+	if !looked { // or else a look knows better
+		m.set(topic, next)
+	}
+}
+
+// moveAll moves until nothing is due, and returns when to go on, -1 for never.
+func (m *mover) moveAll(topic string, t *moving) time.Duration {
+	select {
+	case m.places <- struct{}{}:
+	case <-m.ctx.Done():
+		return -1
+	}
+	defer func() { <-m.places }()
+	for {
+		ctx, cancel := context.WithTimeout(m.ctx, moveTimeout)
+		next, err := m.e.moveDue(ctx, topic)
+		cancel()
+		switch {
+		case m.ctx.Err() != nil || !m.e.hub.watched(topic):
+			return -1
+		case errors.Is(err, driver.ErrTopicFull):
+			return fullPause
+		case err != nil:
+			if !t.failed {
+				m.e.log.Warn("delayed messages can't enter their topic; they are tried again", "topic", topic, "error", err)
+			}
+			t.failed = true
+			return failPause
+		case next != 0:
+			t.failed = false
+			return next
+		}
+	}
+}
+
+// moveDue moves some of the delayed messages that are due into their topic, and
+// returns when the next one is, -1 for never. The error is ErrTopicFull if there
+// is no room for them.
+func (e *engine) moveDue(ctx context.Context, topic string) (next time.Duration, err error) {
+	keys := e.names.publishing(topic)
+	reply, err := e.work.run(ctx, e.scripts.due, keys, strconv.Itoa(maxMoved))
+	if err != nil {
+		return 0, e.explain(ctx, err, keys[0], writing)
+	}
+	parts, err := reply.ToArray()
+	if err != nil || len(parts) != 3 {
+		return 0, fmt.Errorf("%w: the script due returned %d parts: %v", driver.ErrCorrupt, len(parts), err)
+	}
+	left, err := parts[1].ToInt64()
+	if err != nil {
+		return 0, err
+	}
+	switch answer, err := parts[2].ToString(); {
+	case err != nil:
+		return 0, err
+	case answer == "full":
+		return 0, full(topic)
+	case answer != "ok":
+		return 0, e.explainReply(ctx, answer, keys[0])
+	case left < 0:
+		return -1, nil
+	}
+	return time.Duration(left) * time.Millisecond, nil
+}

@@ -1,0 +1,88 @@
+-- publish publishes messages of which Redis has to know more than their fields: to
+-- a topic with bounds, with a delay, or with a deduplication id.
+--
+-- KEYS     as in room
+-- ARGV     1 for how many ms deduplication ids are remembered in a topic that was
+--          not configured, then for each message: its time ("" for at once, "+" and
+--          ms of delay, "@" and ms since 1970), its deduplication id or "", the
+--          number of its fields and values, and these
+-- Returns  {"ok", "full", or an error, then the ids of the messages at the front
+--          that are stored}
+
+local window = config.dedupe_window_ms or tonumber(ARGV[1])
+local list, sizes, batch, i = {}, {}, {}, 2
+while i <= #ARGV do
+  local when, m = ARGV[i], {once = ARGV[i + 1], fields = {}}
+  for j = 1, tonumber(ARGV[i + 2]) do m.fields[j] = ARGV[i + 2 + j] end
+  i = i + 3 + #m.fields
+  if m.once ~= '' then
+    m.same = batch[m.once]
+    batch[m.once] = batch[m.once] or #list + 1
+    local ends = redis.call('ZSCORE', KEYS[10], m.once)
+    if ends and tonumber(ends) > now then m.id = redis.call('HGET', KEYS[9], m.once) end
+  end
+  if when:sub(1, 1) == '+' then
+    -- Counted from the end of this millisecond, so as never to be early.
+    m.due = time[1] * 1000 + math.ceil(time[2] / 1000) + tonumber(when:sub(2))
+  elseif when ~= '' then
+    m.due = tonumber(when:sub(2))
+    if m.due <= now then m.due = nil end
+  end
+  if not m.same and not m.id and not m.due then
+    sizes[#sizes + 1] = sizeOf(m.fields)
+    m.place = #sizes
+  end
+  list[#list + 1] = m
+end
+
+local function keep(m)
+  local id = string.format('d%013.0f-%010.0f', m.due, redis.call('HINCRBY', KEYS[5], 'delayed', 1))
+  redis.call('HSET', KEYS[7], id, cmsgpack.pack(m.fields))
+  if m.once ~= '' then redis.call('HSET', KEYS[7], id .. ' once', m.once) end
+  redis.call('ZADD', KEYS[6], m.due, id)
+  return id
+end
+
+local function remember(m)
+  for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEYS[10], '-inf', now, 'LIMIT', 0, 10)) do
+    redis.call('ZREM', KEYS[10], old)
+    redis.call('HDEL', KEYS[9], old)
+  end
+  redis.call('HSET', KEYS[9], m.once, m.id)
+  redis.call('ZADD', KEYS[10], now + window, m.once)
+  for key = 9, 10 do
+    if redis.call('PTTL', KEYS[key]) < window then redis.call('PEXPIRE', KEYS[key], window) end
+  end
+end
+
+makeTopic()
+local result, room, delayed = {'ok'}, 0, false
+for _, m in ipairs(list) do
+  if m.same then
+    m.id = list[m.same].id
+  elseif not m.id then
+    if m.due then
+      m.id, delayed = keep(m), true
+    else
+      if m.place > room then
+        local rest = {}
+        for j = m.place, #sizes do rest[#rest + 1] = sizes[j] end
+        room = room + makeRoom(rest)
+      end
+      if m.place > room then
+        result[1] = 'full'
+        break
+      end
+      local failed
+      m.id, failed = publish(m.fields)
+      if failed then
+        result[1] = failed
+        break
+      end
+    end
+    if m.once ~= '' then remember(m) end
+  end
+  result[#result + 1] = m.id
+end
+if delayed then setDue() end
+return result
