@@ -30,7 +30,10 @@ func (e *engine) Topic(ctx context.Context, topic string) (driver.TopicInfo, err
 	if err := e.jsonCall(ctx, http.MethodGet, topicPath(topic), nil, &t); err != nil {
 		return driver.TopicInfo{}, err
 	}
-	info := driver.TopicInfo{Name: t.Name, Length: t.Length, FirstID: t.FirstID, LastID: t.LastID}
+	info := driver.TopicInfo{
+		Name: t.Name, Length: t.Length, FirstID: t.FirstID, LastID: t.LastID, Queue: t.Queue,
+		Bytes: t.Bytes, Delayed: t.Delayed, Dropped: t.Dropped, Config: driverConfig(t.Config),
+	}
 	for _, s := range t.Subscriptions {
 		info.Subscriptions = append(info.Subscriptions, subscriptionInfo(s))
 	}
@@ -41,6 +44,7 @@ func subscriptionInfo(s wire.SubscriptionInfo) driver.SubscriptionInfo {
 	info := driver.SubscriptionInfo{
 		Name: s.Name, LastDelivered: s.LastDelivered, Lag: s.Lag, Pending: s.Pending,
 		Waiting: s.Waiting, Dead: s.Dead, Lost: s.Lost, Lease: time.Duration(s.Lease),
+		Paused: s.Paused, Expires: time.Duration(s.Expires), Unread: time.Duration(s.Unread),
 	}
 	for _, c := range s.Consumers {
 		info.Consumers = append(info.Consumers, driver.ConsumerInfo{Name: c.Name, Pending: c.Pending, Idle: time.Duration(c.Idle)})

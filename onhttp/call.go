@@ -12,6 +12,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"sync/atomic"
+	"time"
 
 	"github.com/beckmq/beck/internal/driver"
 	"github.com/beckmq/beck/internal/wire"
@@ -23,20 +24,27 @@ type call struct {
 	query        url.Values
 	kind         string // of the body, if there is one
 	body         []byte
+	headers      map[string]string
+	// looks says that it changes nothing, though it isn't a GET.
+	looks bool
+	// waits is how long the server may be silent because it waits itself.
+	waits time.Duration
 }
 
 // changes reports whether doing the call twice, or not knowing whether it was
 // done, matters.
-func (c call) changes() bool { return c.method != http.MethodGet }
+func (c call) changes() bool { return c.method != http.MethodGet && !c.looks }
 
 const (
 	kindJSON   = "application/json"
 	kindNDJSON = "application/x-ndjson"
+	kindBytes  = "application/octet-stream"
+	kindText   = "text/plain; charset=utf-8"
 )
 
 // call sends a request and returns the body of its answer.
 func (e *engine) call(ctx context.Context, c call) ([]byte, error) {
-	ctx, silence := newSilence(ctx, e.patience)
+	ctx, silence := newSilence(ctx, e.patience+c.waits)
 	defer silence.end()
 	answer, err := e.send(ctx, c, silence)
 	if err != nil {
@@ -80,6 +88,9 @@ func (e *engine) send(ctx context.Context, c call, silence *silence) (*http.Resp
 	}
 	if c.kind != "" {
 		req.Header.Set("Content-Type", c.kind)
+	}
+	for name, value := range c.headers {
+		req.Header.Set(name, value)
 	}
 	if e.signed {
 		req.SetBasicAuth(e.user, e.password)
@@ -182,7 +193,10 @@ func (e *engine) tooLong(c call) error {
 // jsonCall is a call with a JSON body, and a JSON answer that is read into
 // result unless it is nil.
 func (e *engine) jsonCall(ctx context.Context, method, path string, request, result any) error {
-	c := call{method: method, path: path}
+	return e.json(ctx, call{method: method, path: path}, request, result)
+}
+
+func (e *engine) json(ctx context.Context, c call, request, result any) error {
 	if request != nil {
 		body, err := json.Marshal(request)
 		if err != nil {

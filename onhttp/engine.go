@@ -2,6 +2,7 @@ package onhttp
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -22,6 +23,7 @@ type engine struct {
 	patience       time.Duration
 
 	watches watches
+	streams streams
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 }
@@ -37,7 +39,7 @@ func (e *engine) Ping(ctx context.Context) error {
 // Close ends the streams.
 func (e *engine) Close(ctx context.Context) error {
 	e.cancel()
-	err := e.watches.wait(ctx)
+	err := errors.Join(e.watches.wait(ctx), e.streams.wait(ctx))
 	e.client.CloseIdleConnections()
 	return err
 }

@@ -18,8 +18,9 @@ func (e *engine) Join(ctx context.Context, topic, subscription string, config dr
 		return false, err
 	}
 	var answer wire.JoinAnswer
-	err = e.jsonCall(ctx, http.MethodPut, subscriptionPath(topic, subscription),
-		wire.JoinRequest{From: from, Lease: wire.Duration(config.Lease)}, &answer)
+	err = e.jsonCall(ctx, http.MethodPut, subscriptionPath(topic, subscription), wire.JoinRequest{
+		From: from, Lease: wire.Duration(config.Lease), Expires: wire.Duration(config.Expires), Queue: config.Queue,
+	}, &answer)
 	return answer.Existed, err
 }
 
@@ -40,7 +41,7 @@ func (e *engine) Fetch(ctx context.Context, topic, subscription string, req driv
 	if err != nil {
 		return driver.Fetched{}, e.unreadable(c, err)
 	}
-	return driver.Fetched{Messages: asDriver(got.Messages), More: got.More, Next: got.Next, Lease: got.Lease}, nil
+	return driver.Fetched{Messages: asDriver(got.Messages), More: got.More, Next: got.Next, Lease: got.Lease, Lost: got.Lost}, nil
 }
 
 // Settle sends settlements, in one request unless they are very many.

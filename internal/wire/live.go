@@ -6,13 +6,6 @@ import (
 	"github.com/beckmq/beck"
 )
 
-// EventGap is the line by which a client knows a Gap of broadcasts, and
-// EventProblem the one of a problem.
-const (
-	EventGap     = "gap"
-	EventProblem = "problem"
-)
-
 // Missed tells a listener that something may not have come.
 const Missed = "event: gap\ndata: {}\n\n"
 

@@ -13,8 +13,12 @@ const (
 	Wake = "event: wake\ndata: {}\n\n"
 )
 
-// EventWake is the line by which a client knows the block Wake.
-const EventWake = "event: wake"
+// The names of events, by which a client knows them.
+const (
+	EventWake    = "wake"
+	EventGap     = "gap"
+	EventProblem = "problem"
+)
 
 // AppendStart adds the block that only sets the id, to the position where
 // following begins: a client that is cut off before its first message resumes
