@@ -299,14 +299,15 @@ func (c *consumer) add(got driver.Fetched, asked time.Time, unseen bool, handler
 }
 
 // addAgain takes in a message that is held already. If its retry is on the way
-// to the engine, the engine may have done that and delivered it anew before the
-// answer came back: then it has to be handled once the answer is here. In all
+// to the engine, or its burial, the engine may have done that and delivered it anew
+// (a dead letter when somebody requeued it) before the answer came back: then it
+// has to be handled once the answer is here. In all
 // other cases the lease had ended, or this is a recovery, and what is known of
 // the message goes on to be true.
 func (c *consumer) addAgain(known, again *delivery) {
 	known.leased = again.leased
-	retried := known.decided == driver.Retry || known.decided == driver.Release
-	if retried && c.sending != 0 && known.sent == c.sending {
+	comesAgain := known.decided == driver.Retry || known.decided == driver.Release || known.decided == driver.DeadLetter
+	if comesAgain && c.sending != 0 && known.sent == c.sending {
 		known.again = again
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/beckmq/beck"
@@ -154,4 +155,154 @@ func ExampleBus_Topic() {
 	// Output:
 	// audit is 0 behind
 	// billing is 2 behind
+}
+
+func ExampleBus_Work() {
+	ctx, stop := context.WithCancel(context.Background())
+	bus, done := tempBus()
+	defer done()
+
+	if _, err := bus.Push(ctx, "emails",
+		beck.Message{Body: []byte("to anna")},
+		beck.Message{Body: []byte("to ben"), Delay: 50 * time.Millisecond},
+	); err != nil {
+		log.Fatal(err)
+	}
+	err := bus.Work(ctx, "emails", func(_ context.Context, m *beck.Message) error {
+		fmt.Println("sent", string(m.Body))
+		if string(m.Body) == "to ben" {
+			stop()
+		}
+		return nil // the task is done, and gone
+	}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// sent to anna
+	// sent to ben
+}
+
+func ExampleBus_WorkAll() {
+	ctx, stop := context.WithCancel(context.Background())
+	bus, done := tempBus()
+	defer done()
+
+	for _, queue := range []string{"urgent", "usual"} {
+		if _, err := bus.Push(ctx, queue, beck.Message{Body: []byte("a task")}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	left := 2
+	// While both have tasks, nine of ten are urgent.
+	err := bus.WorkAll(ctx, map[string]int{"urgent": 9, "usual": 1}, func(_ context.Context, m *beck.Message) error {
+		if left--; left == 0 {
+			stop()
+		}
+		return nil
+	}, nil)
+	fmt.Println(left, err)
+	// Output: 0 <nil>
+}
+
+func ExampleBus_Request() {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	bus, done := tempBus()
+	defer done()
+
+	_, err := bus.Request(ctx, "double", beck.Message{Body: []byte("21")})
+	fmt.Println(errors.Is(err, beck.ErrNoReplier)) // known at once
+
+	go bus.Reply(ctx, "double", func(_ context.Context, m *beck.Message) ([]byte, error) {
+		n, err := strconv.Atoi(string(m.Body))
+		return fmt.Append(nil, 2*n), err
+	})
+	for errors.Is(err, beck.ErrNoReplier) {
+		var answer []byte
+		if answer, err = bus.Request(ctx, "double", beck.Message{Body: []byte("21")}); err == nil {
+			fmt.Println(string(answer))
+		}
+	}
+	_, err = bus.Request(ctx, "double", beck.Message{Body: []byte("one")})
+	fmt.Println(err)
+	// Output:
+	// true
+	// 42
+	// beck: request double: answered by double: strconv.Atoi: parsing "one": invalid syntax
+}
+
+func ExampleBus_Confirm() {
+	ctx := context.Background()
+	bus, done := tempBus()
+	defer done()
+	if _, err := bus.Join(ctx, "orders", "billing", nil); err != nil {
+		log.Fatal(err)
+	}
+	ids, err := bus.Publish(ctx, "orders", beck.Message{Body: []byte("order 1")})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	waiting, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	fmt.Println(bus.Confirm(waiting, "orders", ids, "billing"))
+	// Output:
+	// beck: confirm orders: not acknowledged: 1 ready with billing: context deadline exceeded
+}
+
+func ExampleBus_Listen() {
+	ctx := context.Background()
+	bus, done := tempBus()
+	defer done()
+
+	messages := bus.Listen(ctx, "typing.*") // listens from here on
+	n, err := bus.Broadcast(ctx, "typing.room1", []byte("anna"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(n, "listens")
+	for m, err := range messages {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(m.Topic, string(m.Body))
+		break
+	}
+	// Output:
+	// 1 listens
+	// typing.room1 anna
+}
+
+func ExampleBus_Requeue() {
+	ctx := context.Background()
+	bus, done := tempBus()
+	defer done()
+	if _, err := bus.Publish(ctx, "orders", beck.Message{Body: []byte("order 1")}); err != nil {
+		log.Fatal(err)
+	}
+	handling, stop := context.WithCancel(ctx)
+	err := bus.Subscribe(handling, "orders", "billing", func(context.Context, *beck.Message) error {
+		stop()
+		return beck.Dead(errors.New("no such customer"))
+	}, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	letters, _, err := bus.Peek(ctx, "orders", "billing", beck.StateDead, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, l := range letters {
+		fmt.Println(string(l.Message.Body), "died:", l.Reason)
+		if _, err := bus.Requeue(ctx, "orders", "billing", l.Message.ID); err != nil {
+			log.Fatal(err)
+		}
+	}
+	again, err := bus.Fetch(ctx, "orders", "billing", &beck.FetchOptions{Consumer: "c"})
+	fmt.Println(len(again.Messages), err)
+	// Output:
+	// order 1 died: no such customer
+	// 1 <nil>
 }

@@ -35,29 +35,33 @@ func (b *Bus) Request(ctx context.Context, service string, m Message) (answer []
 			defer cancel()
 			ctx = limited
 		}
-		if b.before != nil {
-			one := []Message{m}
-			if done := b.before(ctx, service, one); done != nil {
-				defer func() { done(nil, err) }()
-			}
-			m = one[0]
-		}
-		checked, err := m.check(b.maxBody)
-		if err != nil {
-			return err
-		}
-		if m.Delay != 0 || !m.At.IsZero() || m.DedupeID != "" {
-			return fmt.Errorf("%w: a request takes no Delay, At or DedupeID", ErrMessage)
-		}
-		b.stats.requests.Add(1)
-		got, err := b.engine.Request(ctx, service, checked)
-		if err == nil && got.Failure != "" {
-			return &AnswerError{Service: service, Text: got.Failure}
-		}
-		answer = got.Body
+		answer, err = b.request(ctx, service, m)
 		return err
 	})
 	return answer, err
+}
+
+func (b *Bus) request(ctx context.Context, service string, m Message) (answer []byte, err error) {
+	if b.before != nil {
+		one := []Message{m}
+		if done := b.before(ctx, service, one); done != nil {
+			defer func() { done(nil, err) }()
+		}
+		m = one[0]
+	}
+	checked, err := m.check(b.maxBody)
+	if err != nil {
+		return nil, err
+	}
+	if m.Delay != 0 || !m.At.IsZero() || m.DedupeID != "" {
+		return nil, fmt.Errorf("%w: a request takes no Delay, At or DedupeID", ErrMessage)
+	}
+	b.stats.requests.Add(1)
+	got, err := b.engine.Request(ctx, service, checked)
+	if err == nil && got.Failure != "" {
+		err = &AnswerError{Service: service, Text: got.Failure}
+	}
+	return got.Body, err
 }
 
 // Reply answers requests to a service until ctx ends, and then returns nil once
