@@ -15,7 +15,10 @@ import (
 	"github.com/beckmq/beck"
 )
 
-const taskLease = 2 * time.Second
+const (
+	taskLease = 2 * time.Second
+	taskTime  = 200 * time.Microsecond
+)
 
 // work handles tasks with two workers, and writes down each before it is
 // acknowledged.
@@ -27,6 +30,7 @@ func work(ctx context.Context, bus *beck.Bus, r role) error {
 	defer file.Close()
 	var mu sync.Mutex
 	return bus.Work(ctx, "tasks", func(_ context.Context, m *beck.Message) error {
+		time.Sleep(taskTime)
 		mu.Lock()
 		defer mu.Unlock()
 		_, err := fmt.Fprintf(file, "%s %d\n", m.Body, m.Attempt)
@@ -83,6 +87,9 @@ func TestTasksSurviveTheirWorkers(t *testing.T) {
 			if done[strconv.Itoa(i)] == 0 {
 				t.Errorf("task %d was never done", i)
 			}
+		}
+		if len(byKilled) == 0 {
+			t.Error("the processes were killed before they had done anything")
 		}
 		if twice != explained {
 			t.Errorf("%d tasks were done twice, %d of them because a killed process held them", twice, explained)
