@@ -167,6 +167,7 @@ func (w *worker) gather() []*delivery {
 	if first == nil {
 		return nil
 	}
+	first.cancel = nil // a lease that is lost while the batch fills concerns no other
 	batch := w.fill([]*delivery{first})
 	over := time.NewTimer(w.work.wait)
 	defer over.Stop()
@@ -197,7 +198,6 @@ func (w *worker) fill(batch []*delivery) []*delivery {
 		if d == nil {
 			break
 		}
-		d.cancel = w.cancel
 		batch = append(batch, d)
 	}
 	return batch
@@ -217,6 +217,7 @@ func (w *worker) handleBatch(batch []*delivery) {
 			outcomes[i] = bury(d.message)
 		default:
 			messages, places = append(messages, d.message), append(places, i)
+			d.cancel = w.cancel
 		}
 	}
 	w.mu.Unlock()
