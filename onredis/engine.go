@@ -29,6 +29,8 @@ type engine struct {
 	sweeper sync.WaitGroup
 	scripts scripts
 
+	places places
+
 	mu            sync.Mutex
 	subscriptions map[subscriptionID]*subscription
 }

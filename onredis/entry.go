@@ -68,10 +68,15 @@ func readEntry(id, fields *rueidis.RedisMessage) (driver.Message, error) {
 	if err != nil || len(list)%2 != 0 {
 		return driver.Message{}, fmt.Errorf("%w: entry %q has no list of fields: %v", driver.ErrCorrupt, text, err)
 	}
-	m := driver.Message{ID: parsed.String(), Time: parsed.Time()}
-	if !readFields(&m, list) {
+	return readMessage(parsed, list)
+}
+
+// readMessage reads the fields of a message, of beck's or not.
+func readMessage(id streamid.ID, fields []rueidis.RedisMessage) (m driver.Message, err error) {
+	m = driver.Message{ID: id.String(), Time: id.Time()}
+	if !readFields(&m, fields) {
 		m.Key, m.Headers = "", nil
-		m.Body, err = foreignBody(list)
+		m.Body, err = foreignBody(fields)
 	}
 	return m, err
 }

@@ -36,7 +36,7 @@ func (e *engine) Pause(ctx context.Context, topic, name string, paused bool) err
 	if paused {
 		to = "1"
 	}
-	_, err := e.steer(ctx, s, e.scripts.pause, []string{s.keys.stream, s.keys.subs}, name, to)
+	_, err := e.steer(ctx, s, e.scripts.pause, writing, []string{s.keys.stream, s.keys.subs}, name, to)
 	s.setRunning(notRunning)
 	return err
 }

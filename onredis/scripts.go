@@ -21,7 +21,8 @@ type script struct{ text, sum string }
 type scripts struct {
 	take, reclaim, recover, heal, join, settle, leave, owners script
 	trim, deleteTopic, deleteSubscription                     script
-	pause                                                     script
+	pause, seek, purge, letters, index, outstanding           script
+	peekStream, peekSorted, peekHeld                          script
 	ack, publish, due, cancel, configure, tick                script
 }
 
@@ -30,6 +31,7 @@ var beginnings = map[string][]string{
 	"trim": {"ids"}, "reclaim": {"ids"}, "ack": {"ids"}, "join": {"ids"}, "heal": {"ids"},
 	"publish": {"ids", "room"}, "due": {"ids", "room"}, "cancel": {"ids", "room"},
 	"configure": {"ids", "room"}, "tick": {"ids", "room"},
+	"seek": {"ids"}, "letters": {"ids"}, "outstanding": {"ids"}, "peek_stream": {"ids"}, "peek_held": {"ids"},
 }
 
 func loadScripts() (scripts, error) {
@@ -37,7 +39,9 @@ func loadScripts() (scripts, error) {
 	for name, to := range map[string]*script{
 		"take": &s.take, "reclaim": &s.reclaim, "recover": &s.recover, "heal": &s.heal, "join": &s.join, "settle": &s.settle,
 		"leave": &s.leave, "owners": &s.owners, "trim": &s.trim,
-		"pause":        &s.pause,
+		"pause": &s.pause, "seek": &s.seek, "purge": &s.purge,
+		"peek_stream": &s.peekStream, "peek_sorted": &s.peekSorted, "peek_held": &s.peekHeld,
+		"letters": &s.letters, "index": &s.index, "outstanding": &s.outstanding,
 		"delete_topic": &s.deleteTopic, "delete_subscription": &s.deleteSubscription,
 		"ack": &s.ack, "publish": &s.publish, "due": &s.due, "cancel": &s.cancel, "configure": &s.configure, "tick": &s.tick,
 	} {

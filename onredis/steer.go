@@ -12,7 +12,7 @@ import (
 
 // steer runs a script that fails with NOGROUP, before it does anything, if the
 // group of the subscription is gone. A group that was lost is restored first.
-func (e *engine) steer(ctx context.Context, s *subscription, sc script, keys []string, args ...string) (rueidis.RedisMessage, error) {
+func (e *engine) steer(ctx context.Context, s *subscription, sc script, did effect, keys []string, args ...string) (rueidis.RedisMessage, error) {
 	reply, err := e.work.run(ctx, sc, keys, args...)
 	for range maxHeals {
 		if !isReply(err, "NOGROUP") {
@@ -23,7 +23,7 @@ func (e *engine) steer(ctx context.Context, s *subscription, sc script, keys []s
 		}
 		reply, err = e.work.run(ctx, sc, keys, args...)
 	}
-	return reply, e.explain(ctx, err, s.keys.stream, writing)
+	return reply, e.explain(ctx, err, s.keys.stream, did)
 }
 
 // absent says whether it is the topic that is not there, if the subscription is
@@ -40,4 +40,52 @@ func (e *engine) absent(ctx context.Context, stream, topic string, err error) er
 		return fmt.Errorf("%w: %s", driver.ErrTopicNotFound, topic)
 	}
 	return err
+}
+
+// Seek implements driver.Steerer.
+func (e *engine) Seek(ctx context.Context, topic, name string, to driver.Position) error {
+	begin, id, err := groupStart(to)
+	if err != nil {
+		return err
+	}
+	s := e.subscription(topic, name)
+	k := &s.keys
+	reply, err := e.steer(ctx, s, e.scripts.seek, writing, []string{k.stream, k.subs, k.waiting, k.leased, k.retry}, name, begin, id.Redis())
+	if err != nil {
+		return err
+	}
+	if done, err := reply.ToInt64(); err != nil || done == 1 {
+		return e.explain(ctx, err, k.stream, writing)
+	}
+	return fmt.Errorf("%w: the topic has not given out %s yet", driver.ErrPosition, to.ID)
+}
+
+// Purge implements driver.Steerer.
+func (e *engine) Purge(ctx context.Context, topic string) (removed int64, err error) {
+	stream := e.names.stream(topic)
+	for range maxHeals {
+		names, err := e.subscriptionNames(ctx, stream)
+		if err != nil {
+			return 0, e.explain(ctx, err, stream, reading)
+		}
+		base := "{" + stream + "}:"
+		keys := []string{stream, subsKey(stream), base + "delayed", base + "delayed:fields", base + "due"}
+		for _, name := range names {
+			k := e.names.subscription(topic, name)
+			keys = append(keys, k.waiting, k.leased, k.retry)
+		}
+		reply, err := e.work.run(ctx, e.scripts.purge, keys, names...)
+		if err == nil {
+			removed, err = reply.ToInt64()
+		}
+		switch {
+		case err != nil:
+			return 0, e.explain(ctx, err, stream, writing)
+		case removed == -1:
+			return 0, fmt.Errorf("%w: %s", driver.ErrTopicNotFound, topic)
+		case removed >= 0:
+			return removed, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: redis %s: subscriptions of %s are made all the while", driver.ErrUnavailable, e.addr, topic)
 }

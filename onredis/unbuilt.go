@@ -11,20 +11,6 @@ import (
 // What is not built yet. Each method leaves this file when it is.
 var errUnbuilt = errors.New("not built yet")
 
-func (e *engine) Outstanding(context.Context, string, string, []string) (map[string]driver.State, error) {
-	return nil, errUnbuilt
-}
-func (e *engine) Peek(context.Context, string, string, driver.PeekRequest) (driver.Peeked, error) {
-	return driver.Peeked{}, errUnbuilt
-}
-func (e *engine) Requeue(context.Context, string, string, []string) ([]string, error) {
-	return nil, errUnbuilt
-}
-func (e *engine) Drop(context.Context, string, string, []string) ([]string, error) {
-	return nil, errUnbuilt
-}
-func (e *engine) Seek(context.Context, string, string, driver.Position) error { return errUnbuilt }
-func (e *engine) Purge(context.Context, string) (int64, error)                { return 0, errUnbuilt }
 func (e *engine) Schedules(context.Context) ([]driver.Schedule, error)        { return nil, errUnbuilt }
 func (e *engine) PutSchedule(context.Context, driver.Schedule) error          { return errUnbuilt }
 func (e *engine) DeleteSchedule(context.Context, string) error                { return errUnbuilt }
