@@ -3,7 +3,6 @@ package onredis
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/beckmq/beck/internal/driver"
@@ -46,7 +45,7 @@ func (e *engine) letters(ctx context.Context, topic, name, do string, ids []stri
 
 func (e *engine) takeLetters(ctx context.Context, s *subscription, do string, ids []string) (missing []string, untold bool, err error) {
 	k := &s.keys
-	for portion := range slices.Chunk(ids, lettersAtOnce) {
+	for portion := range portions(ids, lettersAtOnce) {
 		args := []string{s.id.name, do}
 		asked := make([]string, 0, len(portion))
 		for _, text := range portion {

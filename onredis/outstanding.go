@@ -3,6 +3,7 @@ package onredis
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/beckmq/beck/internal/driver"
@@ -11,6 +12,15 @@ import (
 // askedAtOnce is how many messages one script asks for, so that it is short.
 const askedAtOnce = 250
 
+// portions are runs of some ids. Of none there is one, which is empty: it is still to
+// be found out whether the subscription is there.
+func portions(ids []string, size int) iter.Seq[[]string] {
+	if len(ids) == 0 {
+		return func(yield func([]string) bool) { yield(nil) }
+	}
+	return slices.Chunk(ids, size)
+}
+
 // Outstanding implements driver.Subscriber. A group that was lost is restored
 // first, and what it has to do again is outstanding.
 func (e *engine) Outstanding(ctx context.Context, topic, name string, ids []string) (map[string]driver.State, error) {
@@ -18,7 +28,7 @@ func (e *engine) Outstanding(ctx context.Context, topic, name string, ids []stri
 	k := &s.keys
 	keys := []string{k.stream, k.retry, k.dead, k.buried}
 	open := map[string]driver.State{}
-	for portion := range slices.Chunk(ids, askedAtOnce) {
+	for portion := range portions(ids, askedAtOnce) {
 		args := []string{name}
 		for _, text := range portion {
 			id, err := parseID(text)

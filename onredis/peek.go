@@ -126,8 +126,8 @@ func (p *peeking) delayed(ctx context.Context) (driver.Peeked, error) {
 		}
 		due = strconv.FormatUint(ms, 10)
 	}
-	base := "{" + p.s.keys.stream + "}:"
-	return p.sorted(ctx, base+"delayed", base+"delayed:fields", "", p.After, due)
+	t := p.names.topic(p.topic)
+	return p.sorted(ctx, t.delayed, t.fields, "", p.After, due)
 }
 
 // sorted looks at a sorted set, behind the one seen last and when that was due.

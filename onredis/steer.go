@@ -64,12 +64,12 @@ func (e *engine) Seek(ctx context.Context, topic, name string, to driver.Positio
 func (e *engine) Purge(ctx context.Context, topic string) (removed int64, err error) {
 	stream := e.names.stream(topic)
 	for range maxHeals {
-		names, err := e.subscriptionNames(ctx, stream)
+		names, err := e.subscriptionNames(ctx, topic)
 		if err != nil {
 			return 0, e.explain(ctx, err, stream, reading)
 		}
-		base := "{" + stream + "}:"
-		keys := []string{stream, subsKey(stream), base + "delayed", base + "delayed:fields", base + "due"}
+		t := e.names.topic(topic)
+		keys := []string{stream, t.subs, t.delayed, t.fields, t.due}
 		for _, name := range names {
 			k := e.names.subscription(topic, name)
 			keys = append(keys, k.waiting, k.leased, k.retry)

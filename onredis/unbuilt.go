@@ -11,9 +11,9 @@ import (
 // What is not built yet. Each method leaves this file when it is.
 var errUnbuilt = errors.New("not built yet")
 
-func (e *engine) Schedules(context.Context) ([]driver.Schedule, error)        { return nil, errUnbuilt }
-func (e *engine) PutSchedule(context.Context, driver.Schedule) error          { return errUnbuilt }
-func (e *engine) DeleteSchedule(context.Context, string) error                { return errUnbuilt }
+func (e *engine) Schedules(context.Context) ([]driver.Schedule, error) { return nil, errUnbuilt }
+func (e *engine) PutSchedule(context.Context, driver.Schedule) error   { return errUnbuilt }
+func (e *engine) DeleteSchedule(context.Context, string) error         { return errUnbuilt }
 func (e *engine) Tick(context.Context, driver.Schedule, time.Time, driver.Message) (string, bool, error) {
 	return "", false, errUnbuilt
 }
