@@ -40,6 +40,21 @@ func (t *turnstile) enter(quit <-chan struct{}) bool {
 	turn := make(chan struct{})
 	t.waiting = append(t.waiting, turn)
 	g.mu.Unlock()
+	return t.wait(turn, quit)
+}
+
+// again is leave and then enter, but the queue is among those that wait when it is
+// decided whose turn it is.
+func (t *turnstile) again(quit <-chan struct{}) bool {
+	turn := make(chan struct{})
+	t.gate.mu.Lock()
+	t.waiting = append(t.waiting, turn)
+	t.gate.mu.Unlock()
+	t.leave()
+	return t.wait(turn, quit)
+}
+
+func (t *turnstile) wait(turn, quit <-chan struct{}) bool {
 	select {
 	case <-turn:
 		return true
@@ -52,7 +67,7 @@ func (t *turnstile) enter(quit <-chan struct{}) bool {
 }
 
 // giveUp takes one that waits off the list, and reports whether it was there.
-func (t *turnstile) giveUp(turn chan struct{}) bool {
+func (t *turnstile) giveUp(turn <-chan struct{}) bool {
 	t.gate.mu.Lock()
 	defer t.gate.mu.Unlock()
 	for i, w := range t.waiting {

@@ -44,8 +44,7 @@ func (c *consumer) serve(handlers context.Context) {
 	case c.work.batch != nil:
 		w.serveBatches()
 	case c.turn != nil:
-		for w.serveInTurn() {
-		}
+		w.serveInTurn()
 	default:
 		for d := w.take(); d != nil; {
 			d = w.finish(d, w.process(d))
@@ -53,22 +52,30 @@ func (c *consumer) serve(handlers context.Context) {
 	}
 }
 
-// serveInTurn waits for its turn among the handlers of several queues, and then
-// handles one message; it reports false when the worker must end.
-func (w *worker) serveInTurn() bool {
-	if w.turn.enter(w.quit) {
-		defer w.turn.leave()
+// serveInTurn handles messages, each when the turn is its queue's among those of
+// several. Between two of them it stands in line before it makes room: a queue
+// whose handlers all run must not lose its turn by that.
+func (w *worker) serveInTurn() {
+	in := w.turn.enter(w.quit)
+	defer func() {
+		if in {
+			w.turn.leave()
+		}
+	}()
+	for {
+		d := w.take()
+		if d == nil {
+			return
+		}
+		s := w.process(d)
+		w.mu.Lock()
+		w.record(d, s)
+		w.schedule.finish(d)
+		w.mu.Unlock()
+		if in {
+			in = w.turn.again(w.quit)
+		}
 	}
-	d := w.take()
-	if d == nil {
-		return false
-	}
-	s := w.process(d)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.record(d, s)
-	w.schedule.finish(d)
-	return true
 }
 
 // abandon ends a worker whose handler has ended the goroutine, by
