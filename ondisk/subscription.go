@@ -11,7 +11,6 @@ import (
 type subscription struct {
 	topic, name string
 	queue       bool // rec.queue, for readers
-	lastRead    time.Time
 	rec         subscriptionRecord
 	consumers   map[string]*consumer
 

@@ -124,6 +124,10 @@ func groups() []group {
 		{"bus follow", busFollowCases()},
 		{"bus subscribe", busSubscribeCases()},
 		{"bus pull", busPullCases()},
+		{"bus queue", busQueueCases()},
+		{"bus steer", busSteerCases()},
+		{"bus confirm", busConfirmCases()},
+		{"bus live", busLiveCases()},
 	}
 }
 
