@@ -18,7 +18,7 @@ import (
 // StateDead. Confirm waits until there are none.
 func (b *Bus) Outstanding(ctx context.Context, topic, subscription string, ids ...string) (open map[string]State, err error) {
 	err = b.do("look for open messages", at{topic, subscription}, func() error {
-		if err := checkIDs(ids); err != nil || len(ids) == 0 {
+		if err := checkIDs(ids); err != nil {
 			return err
 		}
 		found, err := b.engine.Outstanding(ctx, topic, subscription, ids)

@@ -2,11 +2,13 @@ package onhttp
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/beckmq/beck"
@@ -37,7 +39,7 @@ func (e *engine) Listen(ctx context.Context, pattern string, l driver.Listener) 
 		}
 		return nil
 	}
-	return e.start(ctx, "/v1/listen/"+url.PathEscape(pattern), take, l.Missed)
+	return e.start(ctx, "/v1/listen/"+url.PathEscape(pattern), take, l.Missed, nil)
 }
 
 func servicePath(service string) string { return "/v1/services/" + url.PathEscape(service) }
@@ -77,7 +79,15 @@ func (e *engine) Request(ctx context.Context, service string, m driver.Message) 
 // Serve takes requests from a stream of its own. While that is lost, the server
 // doesn't count on it.
 func (e *engine) Serve(ctx context.Context, service string, handle func(driver.Request)) (func(), error) {
+	var stream atomic.Pointer[wire.Ready] // the newest one
 	take := func(got event) error {
+		if got.name == wire.EventReady {
+			var ready wire.Ready
+			if err := json.Unmarshal(got.data, &ready); err != nil {
+				return fmt.Errorf("%w: %v", driver.ErrVersion, err)
+			}
+			stream.Store(&ready)
+		}
 		if got.name != "" {
 			return nil
 		}
@@ -93,7 +103,14 @@ func (e *engine) Serve(ctx context.Context, service string, handle func(driver.R
 		})
 		return nil
 	}
-	return e.start(ctx, servicePath(service)+"/requests", take, nil)
+	path := servicePath(service) + "/requests"
+	// The server gives no more requests to a stream that it was asked to end; one
+	// that was cut off it may take for there for a moment.
+	leave := func(ctx context.Context) bool {
+		ready := stream.Load()
+		return ready != nil && e.jsonCall(ctx, http.MethodDelete, path+"/"+url.PathEscape(ready.ID), nil, nil) == nil
+	}
+	return e.start(ctx, path, take, nil, leave)
 }
 
 // answer sends an answer. It is no error if nobody waits for it any more.

@@ -78,24 +78,22 @@ func (e *engine) Cancel(ctx context.Context, topic string, ids []string) ([]stri
 // each sends ids, in one request unless they are very many, and returns those
 // that the server hasn't found.
 func (e *engine) each(ctx context.Context, path string, ids []string) (missing []string, err error) {
-	for len(ids) > 0 {
+	for {
 		n := min(len(ids), beck.MaxFetch)
 		err := e.jsonCall(ctx, http.MethodPost, path, wire.IDsRequest{IDs: ids[:n]}, nil)
 		if p, ok := errors.AsType[*wire.Problem](err); ok && p.Code == wire.CodeMessageNotFound && len(p.Missing) > 0 {
 			missing, err = append(missing, p.Missing...), nil
 		}
-		if err != nil {
+		if ids = ids[n:]; err != nil || len(ids) == 0 {
 			return missing, err
 		}
-		ids = ids[n:]
 	}
-	return missing, nil
 }
 
 // Outstanding asks which messages a subscription is not done with.
 func (e *engine) Outstanding(ctx context.Context, topic, subscription string, ids []string) (map[string]driver.State, error) {
 	open := map[string]driver.State{}
-	for len(ids) > 0 {
+	for {
 		n := min(len(ids), beck.MaxFetch)
 		var answer wire.OutstandingAnswer
 		c := call{method: http.MethodPost, path: subscriptionPath(topic, subscription) + "/outstanding", looks: true}
@@ -105,9 +103,10 @@ func (e *engine) Outstanding(ctx context.Context, topic, subscription string, id
 		for id, state := range answer.Open {
 			open[id] = driver.State(state)
 		}
-		ids = ids[n:]
+		if ids = ids[n:]; len(ids) == 0 {
+			return open, nil
+		}
 	}
-	return open, nil
 }
 
 // Seek has a subscription go on from a position.

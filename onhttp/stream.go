@@ -134,9 +134,10 @@ func (s *stream) line() ([]byte, error) {
 	}
 }
 
-// keep has a stream of events, always a new one when one ends, until ctx ends. It
-// closes the one it is given. again is called for each new one when it is open.
-func (e *engine) keep(ctx context.Context, first *stream, path string, take func(event) error, again func()) {
+// keep has a stream of events, always a new one when one ends, until going ends;
+// ctx is that of the streams. It closes the one it is given. again is called for
+// each new one when it is open.
+func (e *engine) keep(ctx, going context.Context, first *stream, path string, take func(event) error, again func()) {
 	pause, failed := minPause, false
 	for s := first; ; {
 		began := time.Now()
@@ -151,7 +152,7 @@ func (e *engine) keep(ctx context.Context, first *stream, path string, take func
 			s.close()
 		}
 		s = nil
-		if ctx.Err() != nil {
+		if going.Err() != nil {
 			return
 		}
 		if time.Since(began) > maxPause {
@@ -162,7 +163,7 @@ func (e *engine) keep(ctx context.Context, first *stream, path string, take func
 		}
 		failed = !errors.Is(err, errEnded)
 		select {
-		case <-ctx.Done():
+		case <-going.Done():
 			return
 		case <-time.After(pause + rand.N(pause/2)):
 		}
@@ -190,9 +191,14 @@ type streams struct {
 	running sync.WaitGroup
 }
 
-// start opens a stream and keeps it until stop, which waits for what is under way.
-// ctx bounds the opening only.
-func (e *engine) start(ctx context.Context, path string, take func(event) error, again func()) (stop func(), err error) {
+// leaveTime bounds how long the end of a stream may take that the server is asked
+// to end.
+const leaveTime = 5 * time.Second
+
+// start opens a stream, hands over its first event, and keeps it until stop, which
+// waits for what is under way. ctx bounds the opening only. leave, if there is
+// one, asks the server to end the stream, and reports whether it does.
+func (e *engine) start(ctx context.Context, path string, take func(event) error, again func(), leave func(context.Context) bool) (stop func(), err error) {
 	e.streams.mu.Lock()
 	if e.streams.closed {
 		e.streams.mu.Unlock()
@@ -204,13 +210,10 @@ func (e *engine) start(ctx context.Context, path string, take func(event) error,
 	kept, cancel := context.WithCancelCause(e.ctx)
 	opening := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	silence := time.AfterFunc(e.patience, func() { cancel(errSilent) })
-	first, err := e.open(kept, path)
-	if !silence.Stop() || !opening() {
-		// The stream has been cancelled, or will be.
-		if err == nil {
-			first.close()
-			err = e.lost(kept, call{method: http.MethodGet}, context.Canceled, true)
-		}
+	first, err := e.begin(kept, path, take)
+	if whole := silence.Stop() && opening(); !whole && err == nil {
+		first.close() // it has been cancelled, or will be
+		err = e.lost(kept, first.call, context.Canceled, true)
 	}
 	if err != nil {
 		if e.ctx.Err() != nil {
@@ -220,13 +223,49 @@ func (e *engine) start(ctx context.Context, path string, take func(event) error,
 		e.streams.running.Done()
 		return nil, err
 	}
+	going, enough := context.WithCancel(kept)
 	done := make(chan struct{})
 	go func() {
 		defer e.streams.running.Done()
 		defer close(done)
-		e.keep(kept, first, path, take, again)
+		e.keep(kept, going, first, path, take, again)
 	}()
-	return func() { cancel(nil); <-done }, nil
+	return func() {
+		enough()
+		defer cancel(nil)
+		if leave != nil {
+			ctx, cancel := context.WithTimeout(kept, leaveTime)
+			defer cancel()
+			if leave(ctx) {
+				select {
+				case <-done:
+				case <-ctx.Done():
+				}
+			}
+		}
+		cancel(nil)
+		<-done
+	}, nil
+}
+
+// begin opens a stream and hands over its first event.
+func (e *engine) begin(ctx context.Context, path string, take func(event) error) (*stream, error) {
+	s, err := e.open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	got, err := s.next()
+	if err == nil {
+		err = take(got)
+	}
+	if errors.Is(err, errEnded) {
+		err = fmt.Errorf("%w: http %s: the stream has ended", driver.ErrUnavailable, e.name)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // wait returns once all streams have ended; the engine's context has.

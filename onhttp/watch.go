@@ -91,7 +91,7 @@ func (e *engine) keepWatching(ctx context.Context, topic string, w *watch) {
 		}
 		return nil
 	}
-	e.keep(ctx, nil, topicPath(topic)+"/wake", take, nil)
+	e.keep(ctx, ctx, nil, topicPath(topic)+"/wake", take, nil)
 }
 
 // wait returns once all streams have ended.

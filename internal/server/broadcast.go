@@ -35,8 +35,8 @@ type heard struct {
 	gap     bool
 }
 
-// listen streams what is broadcast to the subjects that a pattern names. The head
-// of the answer says that it has begun. What a client is too slow for it doesn't
+// listen streams what is broadcast to the subjects that a pattern names. The first
+// event says that it has begun. What a client is too slow for it doesn't
 // get, and is told so; others don't wait for it.
 func (s *Server) listen(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := s.untilEnd(r)
@@ -60,7 +60,7 @@ func (s *Server) listen(w http.ResponseWriter, r *http.Request) error {
 	defer stop()
 	out := s.newStream(w, cancel)
 	defer out.close()
-	if err := out.begin([]byte(wire.Heartbeat)); err != nil || r.Method == http.MethodHead {
+	if err := out.begin(wire.AppendReady(nil, "")); err != nil || r.Method == http.MethodHead {
 		return nil
 	}
 	for {

@@ -27,8 +27,9 @@ const (
 
 // questions are all requests that repliers were given and haven't answered.
 type questions struct {
-	mu   sync.Mutex
-	byID map[string]*question
+	mu       sync.Mutex
+	byID     map[string]*question
+	repliers map[string]*replier
 }
 
 // A question is a request that waits for its answer.
@@ -43,17 +44,19 @@ type question struct {
 
 // A replier is one stream of requests.
 type replier struct {
-	server  *Server
-	service string
-	waiting *outbox[*question]
-	open    map[string]*question // guarded by questions.mu
-	gone    bool                 // guarded by questions.mu
-	none    chan struct{}        // closed once it is gone and nothing is open
-	failing sync.WaitGroup
+	server      *Server
+	id, service string
+	unserve     func()        // ends that requests come
+	leaving     chan struct{} // closed to end the stream behind those that have come
+	waiting     *outbox[*question]
+	open        map[string]*question // guarded by questions.mu
+	gone        bool                 // guarded by questions.mu
+	none        chan struct{}        // closed once it is gone and nothing is open
+	failing     sync.WaitGroup
 }
 
 // requests streams requests to a replier, which is one for as long as the stream
-// lasts. The head of the answer says that it has begun.
+// lasts. The first event says that it has begun.
 func (s *Server) requests(w http.ResponseWriter, r *http.Request) error {
 	if p := s.guard.checkChanging(r); p != nil {
 		return p
@@ -64,25 +67,28 @@ func (s *Server) requests(w http.ResponseWriter, r *http.Request) error {
 		return beck.ErrClosed
 	}
 	q := &replier{
-		server: s, service: r.PathValue("service"), waiting: newOutbox[*question](),
-		open: map[string]*question{}, none: make(chan struct{}),
+		server: s, id: rand.Text(), service: r.PathValue("service"), waiting: newOutbox[*question](),
+		open: map[string]*question{}, none: make(chan struct{}), leaving: make(chan struct{}),
 	}
 	if err := beck.CheckName(q.service); err != nil || r.Method == http.MethodHead {
 		return err
 	}
-	stop, err := s.bus.Serve(ctx, q.service, q.take)
+	unserve, err := s.bus.Serve(ctx, q.service, q.take)
 	if err != nil {
 		return err
 	}
+	q.unserve = sync.OnceFunc(unserve)
+	s.questions.enter(q)
 	q.stream(ctx, s.newStream(w, cancel))
-	stop() // from here on, none comes
+	q.unserve() // from here on, none comes
+	s.questions.leave(q.service, q.id)
 	q.end(s.ending)
 	return nil
 }
 
 func (q *replier) stream(ctx context.Context, out *stream) {
 	defer out.close()
-	if err := out.begin([]byte(wire.Heartbeat)); err != nil {
+	if err := out.begin(wire.AppendReady(nil, q.id)); err != nil {
 		return
 	}
 	for {
@@ -91,10 +97,43 @@ func (q *replier) stream(ctx context.Context, out *stream) {
 			if err := writeAll(out, q.waiting.take(), q.appendQuestion); err != nil {
 				return
 			}
+		case <-q.leaving:
+			_ = writeAll(out, q.waiting.take(), q.appendQuestion) // an error ends it as well
+			return
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// endRequests ends a stream of requests from another side, so that the replier
+// gets all that were given to it before.
+func (s *Server) endRequests(w http.ResponseWriter, r *http.Request) error {
+	q := s.questions.leave(r.PathValue("service"), r.PathValue("id"))
+	if q == nil {
+		return wire.NewProblem(wire.CodeRequestNotFound, "no stream of requests has this id")
+	}
+	q.unserve()
+	close(q.leaving)
+	return done(w, nil)
+}
+
+func (a *questions) enter(q *replier) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.repliers[q.id] = q
+}
+
+// leave takes out a replier, so that it is ended once; nil if there is none.
+func (a *questions) leave(service, id string) *replier {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	q := a.repliers[id]
+	if q == nil || q.service != service {
+		return nil
+	}
+	delete(a.repliers, id)
+	return q
 }
 
 // appendQuestion adds a request, unless nobody waits for its answer any more.

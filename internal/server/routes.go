@@ -60,6 +60,7 @@ func (s *Server) routes() []route {
 		{method: "GET", path: "/v1/listen/{pattern}", serve: s.listen},
 		{method: "POST", path: servicePath, serve: s.ask, message: true},
 		{method: "GET", path: servicePath + "/requests", serve: s.requests},
+		{method: "DELETE", path: servicePath + "/requests/{id}", serve: s.endRequests},
 		{method: "POST", path: servicePath + "/answers/{id}", serve: s.reply, params: []string{"failure"}},
 
 		{method: "GET", path: "/v1/schedules", serve: s.schedules},

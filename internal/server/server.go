@@ -45,7 +45,7 @@ func New(bus *beck.Bus, o *Options) (*Server, error) {
 	}
 	s := &Server{bus: bus, o: full, log: full.Logger, guard: newGuard(full), memory: &memory{limit: requestsAtOnce * full.MaxRequest}}
 	s.patient = &memory{limit: s.memory.limit}
-	s.questions.byID = map[string]*question{}
+	s.questions = questions{byID: map[string]*question{}, repliers: map[string]*replier{}}
 	s.ending, s.end = context.WithCancel(context.Background())
 	if s.metrics, err = newMetrics(bus); err != nil {
 		return nil, fmt.Errorf("server: metrics: %w", err)

@@ -9,6 +9,22 @@ import (
 // Missed tells a listener that something may not have come.
 const Missed = "event: gap\ndata: {}\n\n"
 
+// Ready is the data of the first event of a stream of broadcasts or requests.
+type Ready struct {
+	// ID is that of a stream of requests, by which it can be ended.
+	ID string `json:"id,omitempty"`
+}
+
+// AppendReady adds the event that says that nothing is missed from now on to b.
+func AppendReady(b []byte, id string) []byte {
+	b = append(b, "event: ready\ndata: {"...)
+	if id != "" {
+		b = append(b, `"id":`...)
+		b = appendString(b, id)
+	}
+	return append(b, "}\n\n"...)
+}
+
 // BroadcastAnswer says how many have got a broadcast; -1 if nobody can tell.
 type BroadcastAnswer struct {
 	Listeners int `json:"listeners"`

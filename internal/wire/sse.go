@@ -16,6 +16,7 @@ const (
 // The names of events, by which a client knows them.
 const (
 	EventWake    = "wake"
+	EventReady   = "ready"
 	EventGap     = "gap"
 	EventProblem = "problem"
 )
