@@ -72,7 +72,7 @@ func (p *program) reply(ctx context.Context, service string, f *replyFlags) erro
 		defer enough()
 		answer := func(_ context.Context, m *beck.Message) ([]byte, error) { return m.Body, nil }
 		if f.exec != "" {
-			answer = p.runForAnswer(service, f, bus.MaxBody())
+			answer = p.runForAnswer(ctx, service, f, bus.MaxBody())
 		}
 		return bus.Reply(replying, service, func(ctx context.Context, m *beck.Message) ([]byte, error) {
 			// It is still to be answered: ending means to take no more.
@@ -91,10 +91,10 @@ func (p *program) reply(ctx context.Context, service string, f *replyFlags) erro
 	return err
 }
 
-// runForAnswer answers with what a command prints.
-func (p *program) runForAnswer(service string, f *replyFlags, maxOut int) func(context.Context, *beck.Message) ([]byte, error) {
+// runForAnswer answers with what a command prints, until all ends.
+func (p *program) runForAnswer(all context.Context, service string, f *replyFlags, maxOut int) func(context.Context, *beck.Message) ([]byte, error) {
 	slots := make(chan struct{}, f.concurrency)
-	said := &lockedWriter{w: p.Err}
+	said := &together{all, &output{w: p.Err}}
 	return func(ctx context.Context, m *beck.Message) ([]byte, error) {
 		select {
 		case slots <- struct{}{}:
@@ -102,7 +102,9 @@ func (p *program) runForAnswer(service string, f *replyFlags, maxOut int) func(c
 		case <-ctx.Done():
 			return nil, errors.New("the replier has too much to do")
 		}
-		c := &command{line: f.exec, body: m.Body, maxOut: maxOut, err: said, env: []string{
+		stderr := said.one()
+		defer stderr.flush()
+		c := &command{line: f.exec, body: m.Body, maxOut: maxOut, err: stderr, env: []string{
 			"BECK_SERVICE=" + service, environ("BECK_KEY", m.Key),
 		}}
 		out, err := c.run(ctx)

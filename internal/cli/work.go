@@ -180,7 +180,7 @@ func (p *program) workOn(ctx context.Context, consumers []*consumer, weights map
 	w := &worker{
 		from: from, line: f.exec, maxAttempts: f.maxAttempts, noWait: f.noWait,
 		left: f.count, limited: f.count > 0, slots: make(chan struct{}, f.concurrency),
-		out: &lockedWriter{w: p.out.w}, err: &lockedWriter{w: p.Err}, note: p.note,
+		out: &together{ctx, p.out}, err: &together{ctx, &output{w: p.Err}}, note: p.note,
 	}
 	return w.run(ctx)
 }

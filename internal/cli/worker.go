@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -29,7 +28,7 @@ type worker struct {
 	limited     bool
 	left        int64         // how many more to begin, if limited
 	slots       chan struct{} // one for each command that runs
-	out, err    io.Writer     // of the commands
+	out, err    *together     // of the commands
 	note        func(format string, args ...any)
 }
 
@@ -46,13 +45,14 @@ func (w *worker) run(ctx context.Context) error {
 			return err
 		}
 		from, got, err := w.from.next(working, free, !w.noWait)
-		w.giveBack(free - len(got.Messages))
 		switch {
 		case err != nil:
 			return cmpCause(working, err)
 		case from == nil:
+			w.giveBack(free)
 			return w.last(working, &running)
 		}
+		w.giveBack(free - len(got.Messages))
 		w.left -= int64(len(got.Messages))
 		for _, m := range got.Messages {
 			from.held.add(m.ID)
@@ -142,7 +142,10 @@ func (w *worker) handle(ctx context.Context, from *queue, got leased, m *beck.Me
 	running, lost := context.WithCancelCause(outliving)
 	defer lost(nil)
 	defer from.keepTask(running, got, m.ID, lost)()
-	c := &command{line: w.line, body: m.Body, out: w.out, err: w.err, env: []string{
+	stdout, stderr := w.out.one(), w.err.one()
+	defer stdout.flush()
+	defer stderr.flush()
+	c := &command{line: w.line, body: m.Body, out: stdout, err: stderr, env: []string{
 		"BECK_ID=" + m.ID, "BECK_QUEUE=" + from.topic, "BECK_ATTEMPT=" + strconv.Itoa(m.Attempt), environ("BECK_KEY", m.Key),
 	}}
 	_, err := c.run(running)
@@ -206,16 +209,4 @@ func retryAfter(attempt int) time.Duration {
 		wait = min(firstRetry<<max(0, attempt-1), lastRetry)
 	}
 	return time.Duration(float64(wait) * (0.8 + 0.4*rand.Float64()))
-}
-
-// lockedWriter lets several commands write to one stream.
-type lockedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *lockedWriter) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(b)
 }
