@@ -59,6 +59,17 @@ func (h *hub) unwatch(topic string, c chan struct{}) {
 	}
 }
 
+// all are the topics that somebody watches.
+func (h *hub) all() []string {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	topics := make([]string, 0, len(h.topics))
+	for topic := range h.topics {
+		topics = append(topics, topic)
+	}
+	return topics
+}
+
 func (h *hub) watched(topic string) bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()

@@ -83,6 +83,7 @@ func openEngine(ctx context.Context, url string, o *Options) (*engine, error) {
 	e.warnOfEviction(ctx)
 	e.sweeper.Go(func() { e.hub.sweep(e.stop, e.mover.look) })
 	e.sweeper.Go(e.mover.run)
+	e.sweeper.Go(func() { e.clean(e.mover.ctx, janitorInterval) })
 	return e, nil
 }
 

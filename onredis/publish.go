@@ -45,7 +45,7 @@ func (e *engine) appendScripted(ctx context.Context, topic string, messages []dr
 				if n > 0 {
 					break
 				}
-				return ids, fmt.Errorf("%w: a message that is delayed, deduplicated or for a topic with bounds has %d headers at most", driver.ErrTooLarge, maxScriptedFields/2-2)
+				return ids, tooManyHeaders()
 			}
 			args = append(append(args, enters(m), m.DedupeID, strconv.Itoa(len(fields))), fields...)
 			size += weight(m)
@@ -90,6 +90,10 @@ func (e *engine) readPublished(ctx context.Context, topic string, ids []string, 
 	default:
 		return ids, e.explainReply(ctx, strings.TrimPrefix(answer, "ERR "), e.names.stream(topic))
 	}
+}
+
+func tooManyHeaders() error {
+	return fmt.Errorf("%w: a message that is delayed, deduplicated, recurring or for a topic with bounds has %d headers at most", driver.ErrTooLarge, maxScriptedFields/2-2)
 }
 
 func full(topic string) error {

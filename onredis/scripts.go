@@ -24,6 +24,7 @@ type scripts struct {
 	pause, seek, purge, letters, index, outstanding           script
 	peekStream, peekSorted, peekHeld                          script
 	ack, publish, due, cancel, configure, tick                script
+	unschedule, forget                                        script
 }
 
 // beginnings are the files that some scripts begin with.
@@ -44,6 +45,7 @@ func loadScripts() (scripts, error) {
 		"letters": &s.letters, "index": &s.index, "outstanding": &s.outstanding,
 		"delete_topic": &s.deleteTopic, "delete_subscription": &s.deleteSubscription,
 		"ack": &s.ack, "publish": &s.publish, "due": &s.due, "cancel": &s.cancel, "configure": &s.configure, "tick": &s.tick,
+		"unschedule": &s.unschedule, "forget": &s.forget,
 	} {
 		var text []byte
 		for _, file := range append(slices.Clone(beginnings[name]), name) {

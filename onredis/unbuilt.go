@@ -3,7 +3,6 @@ package onredis
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/beckmq/beck/internal/driver"
 )
@@ -11,12 +10,6 @@ import (
 // What is not built yet. Each method leaves this file when it is.
 var errUnbuilt = errors.New("not built yet")
 
-func (e *engine) Schedules(context.Context) ([]driver.Schedule, error) { return nil, errUnbuilt }
-func (e *engine) PutSchedule(context.Context, driver.Schedule) error   { return errUnbuilt }
-func (e *engine) DeleteSchedule(context.Context, string) error         { return errUnbuilt }
-func (e *engine) Tick(context.Context, driver.Schedule, time.Time, driver.Message) (string, bool, error) {
-	return "", false, errUnbuilt
-}
 func (e *engine) Broadcast(context.Context, string, []byte) (int, error) { return 0, errUnbuilt }
 func (e *engine) Listen(context.Context, string, driver.Listener) (func(), error) {
 	return nil, errUnbuilt
