@@ -194,11 +194,24 @@ func wholeMembers(f *os.File) (size int64, torn bool, err error) {
 		case err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF):
 			return size, true, nil
 		case errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || isCorrupt(err):
-			return size, false, nil
+			torn, err := endsEmpty(f)
+			return size, torn, err
 		default:
 			return size, false, err
 		}
 	}
+}
+
+// endsEmpty reports whether a file has its size already and not its content, as a
+// loss of power may leave it. No gzip member ends so.
+func endsEmpty(f *os.File) (bool, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	end := make([]byte, min(info.Size(), 16))
+	_, err = f.ReadAt(end, info.Size()-int64(len(end)))
+	return len(bytes.Trim(end, "\x00")) == 0, err
 }
 
 func isCorrupt(err error) bool {
