@@ -233,11 +233,15 @@ func busSlowListener(t *T) {
 			for range flood / senders {
 				if _, err := bus.Broadcast(ctx, "a", []byte("x")); err != nil {
 					t.Errorf("Broadcast: %v", err)
+					return
 				}
 			}
 		})
 	}
 	wg.Wait()
+	if t.Failed() {
+		return
+	}
 	t.eventually("the other listener hears all", func() bool { return quick.Load() == flood })
 	heard, gaps := 0, 0
 	for m, err := range slow {

@@ -237,7 +237,7 @@ func deadDeleted(t *T) {
 
 // steerMissing asks for what is not there.
 func steerMissing(t *T) {
-	t.append(orders, "a")
+	stored := t.append(orders, "a")
 	e, ids := t.engine, []string{"unknown"}
 	for _, topic := range []string{orders, "missing"} {
 		for what, call := range map[string]func(context.Context) error{
@@ -250,7 +250,7 @@ func steerMissing(t *T) {
 				return err
 			},
 			"Outstanding": func(ctx context.Context) error {
-				_, err := e.Outstanding(ctx, topic, billing, nil)
+				_, err := e.Outstanding(ctx, topic, billing, stored)
 				return err
 			},
 		} {
