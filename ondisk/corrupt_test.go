@@ -43,7 +43,11 @@ func consume(t *testing.T, e *engine) {
 	settle(t, e, "a", "s", "c",
 		driver.Settlement{ID: f.Messages[0].ID, Do: driver.Acknowledge},
 		driver.Settlement{ID: f.Messages[1].ID, Do: driver.DeadLetter, Reason: "bad"},
-		driver.Settlement{ID: f.Messages[2].ID, Do: driver.Retry, After: time.Hour})
+		driver.Settlement{ID: f.Messages[2].ID, Do: driver.Retry, After: time.Hour},
+		driver.Settlement{ID: f.Messages[3].ID, Do: driver.DeadLetter, Reason: "worse"})
+	if missing, err := e.Requeue(t.Context(), "a", "s", []string{f.Messages[1].ID}); err != nil || len(missing) > 0 {
+		t.Fatalf("requeue: %v, %v", missing, err)
+	}
 }
 
 // show tells all that is in topic a, or why it can't be told.
@@ -71,6 +75,18 @@ func show(e *engine) (string, error) {
 		info.Subscriptions[i].Consumers = nil
 	}
 	fmt.Fprintf(&s, "%+v\n", info)
+	for _, state := range []driver.State{driver.Held, driver.Waiting, driver.Buried} {
+		p, err := e.Peek(ctx, "a", "s", driver.PeekRequest{State: state, Max: 100})
+		if err != nil {
+			return "", err
+		}
+		for _, e := range p.Entries {
+			if state == driver.Held {
+				e.Message.Attempt = 0 // the show changes that
+			}
+			fmt.Fprintln(&s, state, e.Message.ID, string(e.Message.Body), e.Message.Attempt, e.Consumer, e.Reason)
+		}
+	}
 	f, err := e.Fetch(ctx, "a", "s", driver.FetchRequest{Consumer: "c", Max: 5, Recover: true})
 	fmt.Fprintln(&s, text(f.Messages))
 	return s.String(), err

@@ -59,6 +59,11 @@ func FuzzDecodeRecords(f *testing.F) {
 	f.Add((&topicRecord{last: someID, appended: 9, trimmed: 3}).encode())
 	f.Add((&subscriptionRecord{cursor: someID, delivered: 4, lease: time.Second}).encode())
 	f.Add((&deadRecord{attempt: 2, at: 4, reason: "r", message: []byte("m")}).encode())
+	f.Add((&pendingRecord{copied: true, attempt: 3, due: 5, since: 4, size: 7, owner: "o", reason: "r"}).encode())
+	f.Add((&deadRecord{attempt: 2, at: 4, place: someID, owner: "o", reason: "r", message: []byte("m")}).encode())
+	f.Add((&pendingRecord{attempt: 3, due: 5}).formerEncode())
+	f.Add((&groupRecord{first: 8, due: 5, owner: "o", gone: make([]bool, 9)}).formerEncode())
+	f.Add((&deadRecord{attempt: 2, at: 4, reason: "r", message: []byte("m")}).formerEncode())
 	f.Add((&globalRecord{commits: 4, floor: someID}).encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		roundTrip(t, b, new(pendingRecord))

@@ -21,6 +21,9 @@ type modelSub struct {
 	ids       []string
 	delivered int // of ids
 	pending   map[string]*modelPending
+	trimmed   int // of ids
+	dead      []string
+	paused    bool
 }
 
 type modelPending struct {
@@ -28,6 +31,7 @@ type modelPending struct {
 	owner   string // empty while it waits
 	attempt int
 	due     time.Time
+	copied  bool // it was requeued
 }
 
 // sorted returns what is pending, by order.
@@ -45,6 +49,9 @@ func byDue(a, b *modelPending) int { return cmp.Or(a.due.Compare(b.due), byID(a,
 
 // fetch returns what Fetch has to.
 func (m *modelSub) fetch(req driver.FetchRequest) (want []modelPending) {
+	if m.paused {
+		return nil
+	}
 	give := func(p *modelPending) {
 		if len(want) < req.Max {
 			p.attempt++
@@ -80,7 +87,11 @@ func (m *modelSub) settle(consumer string, s driver.Settlement) bool {
 		return false
 	}
 	switch s.Do {
-	case driver.Acknowledge, driver.DeadLetter:
+	case driver.DeadLetter:
+		m.bury(s.ID)
+		m.dead = append(m.dead, s.ID)
+		delete(m.pending, s.ID)
+	case driver.Acknowledge:
 		delete(m.pending, s.ID)
 	case driver.Renew:
 		p.due = m.clock.at.Add(m.lease)
@@ -109,6 +120,9 @@ func (m *modelSub) check(e *engine) {
 		}
 	}
 	s := info.Subscriptions[0]
+	if int(s.Dead) != len(m.dead) || s.Paused != m.paused {
+		m.t.Fatalf("%+v, want %d dead letters, paused %v", s, len(m.dead), m.paused)
+	}
 	if s.Waiting != waiting || s.Pending != int64(len(m.pending))-waiting || s.Lag != int64(len(m.ids)-m.delivered) {
 		m.t.Fatalf("%+v, want %d pending, %d of them waiting", s, len(m.pending), waiting)
 	}
@@ -121,13 +135,16 @@ func (m *modelSub) check(e *engine) {
 
 // keeps returns the first id that a trim must keep.
 func (m *modelSub) keeps() string {
-	if list := m.sorted(byID); len(list) > 0 {
-		return list[0].id
-	}
+	first := ""
 	if m.delivered < len(m.ids) {
-		return m.ids[m.delivered]
+		first = m.ids[m.delivered]
 	}
-	return ""
+	for _, p := range m.sorted(byID) {
+		if !p.copied {
+			return cmp.Or(min(first, p.id), p.id)
+		}
+	}
+	return first
 }
 
 // TestLikeModel has a subscription and its model do the same at random, and
@@ -142,7 +159,9 @@ func TestLikeModel(t *testing.T) {
 		for range 200 {
 			// Two calls never set the same deadline.
 			m.clock.at = m.clock.at.Add(time.Duration(1+random.IntN(100)) * time.Millisecond)
-			switch random.IntN(20) {
+			switch random.IntN(24) {
+			case 20, 21, 22, 23:
+				m.steer(e, random)
 			case 0:
 				shut(t, e)
 				e = mustOpen(t, "db", set)
@@ -170,6 +189,10 @@ func (m *modelSub) trim(e *engine) {
 	}
 	if info, err := e.Topic(m.t.Context(), "a"); err != nil || info.FirstID != m.keeps() {
 		m.t.Fatalf("the trimmed topic begins with %q, want %q, %v", info.FirstID, m.keeps(), err)
+	}
+	m.trimmed = len(m.ids)
+	if i := slices.Index(m.ids, m.keeps()); i >= 0 {
+		m.trimmed = i
 	}
 }
 
