@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/beckmq/beck/internal/driver"
 	"github.com/beckmq/beck/internal/streamid"
@@ -43,7 +44,13 @@ func (e *engine) Topic(ctx context.Context, name string) (driver.TopicInfo, erro
 		if err != nil {
 			return err
 		}
-		info = driver.TopicInfo{Name: name, Length: t.rec.length(), LastID: t.rec.lastID(), Queue: t.isQueue()}
+		info = driver.TopicInfo{
+			Name: name, Length: t.rec.length(), LastID: t.rec.lastID(), Queue: t.isQueue(),
+			Bytes: t.rec.bytes, Delayed: int64(t.rec.delayed), Dropped: int64(t.rec.dropped), Config: *t.config,
+		}
+		if !t.rec.counted {
+			info.Bytes = -1
+		}
 		if info.FirstID, err = e.firstID(t); err != nil {
 			return err
 		}
@@ -118,7 +125,8 @@ func (e *engine) describeSubscription(t *topic, s *subscription) (driver.Subscri
 	}
 	info := driver.SubscriptionInfo{
 		Name: s.name, Lease: s.rec.lease, Dead: int64(s.rec.dead), Lag: lag, Paused: s.rec.paused,
-		Waiting: int64(s.waiting),
+		Waiting: int64(s.waiting), Lost: int64(s.rec.lost),
+		Expires: s.rec.expires, Unread: s.unread(now),
 		Pending: int64(s.grouped + len(s.pending) - s.waiting),
 	}
 	if !s.rec.cursor.IsZero() {
@@ -177,14 +185,15 @@ func (e *engine) Join(ctx context.Context, name, subscription string, config dri
 		}
 		if t != nil && t.subs[subscription] != nil {
 			found = true
-			changeLease(tx, t.subs[subscription], config)
+			changeSubscription(tx, t.subs[subscription], config, e.now())
+			t.mayExpire(t.subs[subscription])
 			return nil
 		}
 		rec, err := e.begin(t, config, start)
 		if err != nil {
 			return err
 		}
-		rec.queue = config.Queue
+		rec.queue, rec.expires, rec.read = config.Queue, max(0, config.Expires), e.now().UnixMilli()
 		if rec.queue && t != nil {
 			if err := e.emptyBefore(tx, t, rec.cursor); err != nil {
 				return err
@@ -195,6 +204,7 @@ func (e *engine) Join(ctx context.Context, name, subscription string, config dri
 		}
 		s := newSubscription(name, subscription, rec)
 		t.subs[subscription] = s
+		t.mayExpire(s)
 		tx.touchSub(s)
 		tx.onDurable(func() {
 			e.mu.Lock()
@@ -209,9 +219,15 @@ func (e *engine) Join(ctx context.Context, name, subscription string, config dri
 	return found, nil
 }
 
-func changeLease(tx *transaction, s *subscription, config driver.JoinConfig) {
-	if config.Lease > 0 && config.Lease != s.rec.lease {
+func changeSubscription(tx *transaction, s *subscription, config driver.JoinConfig, now time.Time) {
+	if config.Lease > 0 {
 		s.rec.lease = config.Lease
+	}
+	if config.Expires > 0 {
+		s.rec.expires = config.Expires
+	}
+	s.reads(tx, now)
+	if config.Lease > 0 || config.Expires > 0 {
 		tx.touchSub(s)
 	}
 }

@@ -2,6 +2,7 @@ package ondisk
 
 import (
 	"context"
+	"time"
 
 	"github.com/beckmq/beck/internal/driver"
 	"github.com/beckmq/beck/internal/streamid"
@@ -13,70 +14,188 @@ func (e *engine) Append(ctx context.Context, name string, messages []driver.Mess
 	var texts idTexts
 	texts.grow(len(messages))
 	for len(messages) > 0 {
-		n, size := portion(messages)
-		first, err := e.append(ctx, name, messages[:n], size)
-		if err != nil {
+		a := &appending{engine: e, name: name}
+		n := a.portion(messages)
+		a.messages = messages[:n]
+		if a.ids {
+			if err := a.lookUp(); err != nil {
+				return ids, err
+			}
+		}
+		if err := e.submit(ctx, &request{size: a.size, decide: a.decide}); err != nil {
 			return ids, err
 		}
-		for id := first; n > 0; n-- {
-			ids = append(ids, texts.add(id))
-			id = id.Next()
-			messages = messages[1:]
+		if a.placed == nil {
+			for id := a.first; n > 0; n-- {
+				ids = append(ids, texts.add(id))
+				id = id.Next()
+			}
 		}
+		for _, p := range a.placed {
+			ids = append(ids, p.text(&texts))
+		}
+		if a.full != nil {
+			return ids, a.full
+		}
+		messages = messages[a.done:]
 	}
 	return ids, nil
 }
 
-// portion says how many messages go into one batch, at least one, and about how
-// many bytes they take.
-func portion(messages []driver.Message) (n, size int) {
+// appending is a portion of one Append.
+type appending struct {
+	engine   *engine
+	name     string
+	messages []driver.Message
+	size     int  // about how many bytes they take
+	special  bool // some are delayed or have deduplication ids
+	ids      bool // some have deduplication ids
+	known    knownIDs
+	over     map[string]int64 // ids whose time is over, and when it was, ms since 1970
+
+	// What became of them belongs to the committer until it has answered: they
+	// have the first id and those that follow, or each the one placed.
+	first  streamid.ID
+	placed []placed
+	done   int   // those before this one were decided
+	full   error // why the others are refused; if nil, they are to be asked for again
+}
+
+// placed is the id that a message got.
+type placed struct {
+	id      streamid.ID
+	delayed bool
+}
+
+func (p placed) text(texts *idTexts) string {
+	if p.delayed {
+		return delayedText(p.id)
+	}
+	return texts.add(p.id)
+}
+
+// portion says how many messages go into one batch, at least one, and sums up
+// what they are like.
+func (a *appending) portion(messages []driver.Message) (n int) {
 	for i := range messages {
-		more := messageSize(&messages[i], 0) + maxNumberSize + 64
-		if n > 0 && size+more > maxBatch {
+		m := &messages[i]
+		more := messageSize(m, 0) + maxNumberSize + 64
+		if m.DedupeID != "" {
+			a.ids, a.special = true, true
+			more += 2 * (64 + len(m.DedupeID))
+		}
+		if m.Delay > 0 || !m.At.IsZero() {
+			a.special = true
+			more += 64
+		}
+		if n > 0 && a.size+more > maxBatch {
 			break
 		}
-		n, size = n+1, size+more
+		n, a.size = n+1, a.size+more
 	}
-	return n, size
+	return n
 }
 
-// append adds messages in one batch and returns the first one's id; each of the
-// others is the next.
-func (e *engine) append(ctx context.Context, name string, messages []driver.Message, size int) (first streamid.ID, err error) {
-	var given streamid.ID // belongs to the committer until it has answered
-	err = e.submit(ctx, &request{size: size, decide: func(tx *transaction) error {
-		if err := e.room.check(size); err != nil {
-			return err
-		}
-		t, err := e.makeTopic(tx, name)
-		if err != nil {
-			return err
-		}
-		given = newID(t.rec.last, e.now())
-		id := given
-		for i := range messages {
-			t.rec.last = id
-			t.rec.appended++
-			tx.setMessage(t, &messages[i])
-			id = id.Next()
-		}
-		tx.touch(t)
-		tx.hint(name)
-		return nil
-	}})
+func (a *appending) decide(tx *transaction) error {
+	e := a.engine
+	if err := e.room.check(a.size); err != nil {
+		return err
+	}
+	t, err := e.makeTopic(tx, a.name)
 	if err != nil {
-		return streamid.ID{}, err
+		return err
 	}
-	return given, nil
+	if a.special || t.bounded() {
+		return a.decideEach(tx, t)
+	}
+	a.first = newID(t.rec.last, e.now())
+	id := a.first
+	for i := range a.messages {
+		tx.store(t, &a.messages[i], id)
+		id = id.Next()
+	}
+	a.done = len(a.messages)
+	tx.touch(t)
+	tx.hint(a.name)
+	return nil
 }
 
-// setMessage writes the topic's newest message straight into the batch.
-func (tx *transaction) setMessage(t *topic, m *driver.Message) {
+// decideEach decides about messages that may be known already, or have to wait
+// for their time, or find no room.
+func (a *appending) decideEach(tx *transaction, t *topic) error {
+	now := a.engine.now()
+	twins, err := a.findTwins(t, now)
+	if err != nil {
+		return err
+	}
+	var entering []*driver.Message
+	for i := range a.messages {
+		if m := &a.messages[i]; twins[i] == nil && !delayedUntil(m, now).After(now) {
+			entering = append(entering, m)
+		}
+	}
+	room, err := a.engine.findRoom(tx, t, entering)
+	if err != nil {
+		return err
+	}
+	if err := a.engine.makeRoom(tx, t, room, now); err != nil {
+		return err
+	}
+	a.placed = make([]placed, 0, len(a.messages))
+	entered := 0
+	for i := range a.messages {
+		m := &a.messages[i]
+		p := placed{}
+		switch twin := twins[i]; {
+		case twin != nil && twin.inBatch:
+			a.placed = append(a.placed, a.placed[twin.place])
+			continue
+		case twin != nil:
+			a.placed = append(a.placed, twin.placed)
+			continue
+		case delayedUntil(m, now).After(now):
+			p = placed{tx.delay(a.engine, t, m, now), true}
+		case entered == room.count:
+			a.done, a.full = i, room.full
+			tx.touch(t)
+			tx.hint(a.name)
+			return nil
+		default:
+			p.id = newID(t.rec.last, now)
+			tx.store(t, m, p.id)
+			entered++
+		}
+		if m.DedupeID != "" {
+			a.remember(tx, t, m.DedupeID, p, now)
+		}
+		a.placed = append(a.placed, p)
+	}
+	a.done = len(a.messages)
+	tx.touch(t)
+	tx.hint(a.name)
+	return nil
+}
+
+// delayedUntil is when a message enters its topic.
+func delayedUntil(m *driver.Message, now time.Time) time.Time {
+	if !m.At.IsZero() {
+		return m.At
+	}
+	return now.Add(m.Delay)
+}
+
+// store writes the topic's newest message straight into the batch.
+func (tx *transaction) store(t *topic, m *driver.Message, id streamid.ID) {
+	t.rec.last = id
+	t.rec.appended++
 	number := t.rec.appended
+	size := messageSize(m, number)
+	t.rec.bytes += int64(size)
 	keyLen := 2 + len(t.name) + streamid.Size
-	op := tx.batch.SetDeferred(keyLen, messageSize(m, number))
+	op := tx.batch.SetDeferred(keyLen, size)
 	key := append(op.Key[:0], tagMessage, byte(len(t.name)))
-	t.rec.last.Append(append(key, t.name...))
+	id.Append(append(key, t.name...))
 	appendMessage(op.Value[:0], m, number)
 	tx.note(op.Finish())
+	t.extendFront(found{id: id, number: number, size: size})
 }

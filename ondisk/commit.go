@@ -117,11 +117,13 @@ func (e *engine) refuse() {
 // its own, and has Pebble write what they change.
 func (e *engine) commit(finish chan<- *transaction) {
 	tx := e.newTransaction()
+	e.state.recent.turn(e.state.batch)
+	e.state.batch++
 	defer func() { finish <- tx }()
-	for len(e.taken) > 0 {
+	for first := true; len(e.taken) > 0; first = false {
 		r := e.taken[0]
 		err := e.decide(tx, r)
-		if err == errLater && len(tx.requests) > 0 {
+		if err == errLater && !first {
 			break
 		}
 		e.taken = e.taken[1:]
@@ -132,6 +134,7 @@ func (e *engine) commit(finish chan<- *transaction) {
 		}
 	}
 	e.apply(tx)
+	e.applied.Store(e.state.batch)
 }
 
 // errLater is what decide returns if it has to look into Pebble for something

@@ -34,6 +34,13 @@ type engine struct {
 	// state and taken belong to the committer.
 	state state
 	taken []*request // from the queue, and not decided
+	// applied is the last transaction that can be read from Pebble.
+	applied atomic.Uint64
+	mover   *mover
+	// background are the goroutines that ask the committer for something now and
+	// then; stop ends them.
+	background sync.WaitGroup
+	stop       context.CancelFunc
 
 	// failure is why nothing can be changed any more, once that is so.
 	failure atomic.Pointer[error]
@@ -55,6 +62,8 @@ var _ driver.Engine = (*engine)(nil)
 type state struct {
 	global globalRecord
 	topics map[string]*topic
+	recent recentIDs
+	batch  uint64 // counts the transactions
 }
 
 // topic is a topic in memory.
@@ -62,8 +71,13 @@ type topic struct {
 	name string
 
 	// These belong to the committer.
-	rec  topicRecord
-	subs map[string]*subscription
+	rec    topicRecord
+	subs   map[string]*subscription
+	config *driver.TopicConfig
+	front  []found   // its oldest messages, if it has bounds: see bounds.go
+	warned time.Time // that messages were dropped
+	// due is the first of the messages that wait for their time, if there are.
+	due streamid.ID
 
 	// warm is set once the topic was checked against its messages and the
 	// pending messages of its subscriptions were loaded.
@@ -80,16 +94,27 @@ type topic struct {
 	// floor is an id before which there is no message: reading need not look at
 	// what was removed there.
 	floor atomic.Pointer[streamid.ID]
+	// nextDue is due in ms since 1970, or 0; maxAge is that of config.
+	nextDue, maxAge atomic.Int64
+	// expiring says that some of its subscriptions may expire.
+	expiring atomic.Bool
+	// oldest comes before all messages, or is the first one: for the sweep.
+	oldest atomic.Pointer[streamid.ID]
 
 	// visible are the subscriptions that the disk holds, under engine.mu.
 	visible map[string]*subscription
 }
 
 func newTopic(name string, rec topicRecord) *topic {
-	t := &topic{name: name, rec: rec, subs: map[string]*subscription{}, visible: map[string]*subscription{}}
+	t := &topic{
+		name: name, rec: rec, subs: map[string]*subscription{}, visible: map[string]*subscription{},
+		config: &driver.DefaultTopicConfig,
+	}
+	t.maxAge.Store(int64(t.config.MaxAge))
 	t.trimmed.Store(rec.trimmed)
 	t.dense.Store(rec.dense)
 	t.floor.Store(&streamid.ID{})
+	t.oldest.Store(&streamid.ID{})
 	t.durable.Store(&topicRecord{last: rec.last, counted: true})
 	return t
 }
@@ -206,9 +231,11 @@ func (e *engine) Ping(ctx context.Context) error {
 func (e *engine) Close(ctx context.Context) error {
 	e.desk.close()
 	e.air.close()
-	e.queue.close()
+	e.stop()
 	stopped := make(chan struct{})
 	go func() {
+		e.background.Wait()
+		e.queue.close()
 		e.running.Wait()
 		close(stopped)
 	}()

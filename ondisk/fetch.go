@@ -24,6 +24,9 @@ func (e *engine) Fetch(ctx context.Context, name, subscription string, req drive
 	if s == nil {
 		return driver.Fetched{}, driver.ErrSubscriptionNotFound
 	}
+	if err := e.moveIfDue(ctx, t); err != nil {
+		return driver.Fetched{}, err
+	}
 	f := &fetching{engine: e, topic: t, sub: s, req: req}
 	if err := f.readAhead(); err != nil {
 		return driver.Fetched{}, err
@@ -92,9 +95,11 @@ func (f *fetching) decide(tx *transaction) error {
 	now := f.engine.now()
 	f.sub.consumer(f.req.Consumer, now)
 	f.fetched.Lease = f.sub.rec.lease
+	f.sub.reads(tx, now)
 	if f.sub.rec.paused {
 		return nil
 	}
+	f.tellLost(tx)
 	if f.req.Recover {
 		f.recover(tx, now)
 	}
@@ -102,7 +107,23 @@ func (f *fetching) decide(tx *transaction) error {
 	newLeft := f.takeNew(tx, now)
 	f.fetched.More = dueLeft || newLeft
 	f.fetched.Next = f.sub.next(now)
+	if t.rec.delayed > 0 {
+		due := max(time.Millisecond, time.UnixMilli(t.nextDue.Load()).Sub(now))
+		if f.fetched.Next == 0 || due < f.fetched.Next {
+			f.fetched.Next = due
+		}
+	}
 	return nil
+}
+
+// tellLost tells what was lost since the last Fetch.
+func (f *fetching) tellLost(tx *transaction) {
+	rec := &f.sub.rec
+	if rec.lost > rec.told {
+		f.fetched.Lost = int64(rec.lost - rec.told)
+		rec.told = rec.lost
+		tx.touchSub(f.sub)
+	}
 }
 
 func (f *fetching) room() bool {

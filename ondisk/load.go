@@ -1,6 +1,7 @@
 package ondisk
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -37,6 +38,15 @@ func (e *engine) load() error {
 	if err != nil {
 		return err
 	}
+	if err := e.loadConfigs(); err != nil {
+		return err
+	}
+	for _, t := range e.state.topics {
+		// What is damaged is told when the topic is used.
+		if err := e.loadDue(t); err != nil && !errors.Is(err, driver.ErrCorrupt) {
+			return err
+		}
+	}
 	return e.scan(tableKey(tagSub), func(key, value []byte) error {
 		names, rest, ok := splitNames(key, 2)
 		if !ok || len(rest) > 0 {
@@ -52,6 +62,26 @@ func (e *engine) load() error {
 		}
 		s := newSubscription(t.name, names[1], rec)
 		t.subs[s.name], t.visible[s.name] = s, s
+		t.mayExpire(s)
+		return nil
+	})
+}
+
+func (e *engine) loadConfigs() error {
+	return e.scan(tableKey(tagConfig), func(key, value []byte) error {
+		names, rest, ok := splitNames(key, 1)
+		if !ok || len(rest) > 0 {
+			return errRecord
+		}
+		var rec configRecord
+		if err := rec.decode(value); err != nil {
+			return err
+		}
+		t := e.state.topics[names[0]]
+		if t == nil {
+			return fmt.Errorf("its topic %s is missing", names[0])
+		}
+		t.configure(driver.TopicConfig(rec))
 		return nil
 	})
 }
@@ -79,6 +109,9 @@ func (e *engine) scan(prefix []byte, visit func(key, value []byte) error) error 
 // warm checks a topic's record against its messages and loads what is pending.
 func (e *engine) warm(t *topic) error {
 	if err := e.checkEnds(t); err != nil {
+		return err
+	}
+	if err := e.loadDue(t); err != nil {
 		return err
 	}
 	for _, s := range t.subs {

@@ -48,6 +48,7 @@ type settings struct {
 	now     func() time.Time
 	reserve uint64 // of free space on the disk
 	memory  uint64 // of a memtable
+	sweep   time.Duration
 }
 
 func (s *settings) setDefaults() {
@@ -66,12 +67,15 @@ func (s *settings) setDefaults() {
 	if s.memory == 0 {
 		s.memory = memTableSize
 	}
+	if s.sweep == 0 {
+		s.sweep = sweepInterval
+	}
 }
 
 func openEngine(dir string, set settings) (*engine, error) {
 	set.setDefaults()
 	e := &engine{
-		dir: dir, log: set.log, now: set.now, queue: newQueue(), desk: newDesk(),
+		dir: dir, log: set.log, now: set.now, queue: newQueue(), mover: newMover(), desk: newDesk(),
 		stamps: stampFiles{fs: set.fs, dir: dir},
 		room:   &room{fs: set.fs, dir: dir, reserve: set.reserve, now: set.now},
 	}
@@ -127,6 +131,10 @@ func (e *engine) start(set settings, lock *pebble.Lock) error {
 	finish := make(chan *transaction, inFlight)
 	e.running.Go(func() { e.commitLoop(finish) })
 	e.running.Go(func() { e.finishLoop(finish) })
+	var background context.Context
+	background, e.stop = context.WithCancel(context.Background())
+	e.background.Go(func() { e.moveLoop(background) })
+	e.background.Go(func() { e.sweepLoop(background, set.sweep) })
 	return nil
 }
 

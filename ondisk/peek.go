@@ -16,7 +16,7 @@ import (
 // some may be missing from what is shown.
 func (e *engine) Peek(ctx context.Context, name, subscription string, req driver.PeekRequest) (driver.Peeked, error) {
 	if req.State == driver.Delayed {
-		return driver.Peeked{}, errUnbuilt
+		return e.peekDelayed(ctx, name, req)
 	}
 	t, err := e.findWarm(ctx, name)
 	if err != nil {

@@ -78,6 +78,12 @@ func describe(key []byte) string {
 		tagDead:    {"dead letter of", 2, true},
 		tagBurial:  {"place of a dead letter of", 2, true},
 		tagCopy:    {"requeued message of", 2, true},
+
+		tagConfig:   {"configuration of", 1, false},
+		tagDelayed:  {"delayed message of", 1, true},
+		tagDedupe:   {"deduplication id of", 2, false},
+		tagForget:   {"end of a deduplication id of", 1, false},
+		tagSchedule: {"schedule", 1, false},
 	}
 	table, known := tables[key[0]]
 	names, rest, ok := splitNames(key, table.names)

@@ -120,6 +120,8 @@ func (e *engine) DeleteTopic(ctx context.Context, name string) error {
 		}
 		t.trimmed.Store(t.rec.appended)
 		delete(e.state.topics, name)
+		e.noneDue(t)
+		e.state.recent.drop(e.state.batch)
 		for _, tag := range slices.Concat([]byte{tagMessage, tagSub, tagConfig, tagDelayed, tagDedupe, tagForget}, deliveredTags, deadTags) {
 			prefix := tableKey(tag, name)
 			tx.deleteRange(prefix, rangeEnd(prefix))
@@ -147,18 +149,22 @@ func (e *engine) DeleteSubscription(ctx context.Context, name, subscription stri
 		if s == nil {
 			return driver.ErrSubscriptionNotFound
 		}
-		delete(t.subs, subscription)
-		for _, tag := range slices.Concat(deliveredTags, deadTags) {
-			prefix := tableKey(tag, name, subscription)
-			tx.deleteRange(prefix, rangeEnd(prefix))
-		}
-		tx.delete(tableKey(tagSub, name, subscription))
-		tx.onDurable(func() {
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			delete(t.visible, subscription)
-		})
-		tx.hint(name)
+		e.deleteSubscription(tx, t, s)
 		return nil
 	}})
+}
+
+func (e *engine) deleteSubscription(tx *transaction, t *topic, s *subscription) {
+	delete(t.subs, s.name)
+	for _, tag := range slices.Concat(deliveredTags, deadTags) {
+		prefix := tableKey(tag, t.name, s.name)
+		tx.deleteRange(prefix, rangeEnd(prefix))
+	}
+	tx.delete(tableKey(tagSub, t.name, s.name))
+	tx.onDurable(func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(t.visible, s.name)
+	})
+	tx.hint(t.name)
 }

@@ -11,6 +11,7 @@ import (
 type subscription struct {
 	topic, name string
 	queue       bool // rec.queue, for readers
+	lastRead    time.Time
 	rec         subscriptionRecord
 	consumers   map[string]*consumer
 

@@ -34,6 +34,7 @@ func (t *topic) checkQueue(subscription string, queue bool) error {
 func (tx *transaction) removeTask(t *topic, s *subscription, d delivery) {
 	rec := &t.rec
 	tx.delete(idKey(d.id, tagMessage, t.name))
+	t.removeFromFront(d.id)
 	t.removals.Add(1)
 	rec.holes++
 	rec.bytes -= int64(d.size())

@@ -1,0 +1,245 @@
+package ondisk
+
+import (
+	"context"
+	"encoding/binary"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/streamid"
+)
+
+// A delayed message lies in a table of its own under an id made of the
+// millisecond in which it is due and a number that its topic gives out. Of all of
+// a topic's, only the first one's id is in memory.
+
+// delayedHeader tells, in the topic, the id that a message had before.
+const delayedHeader = "beck-delayed-id"
+
+// delayedRecord is a delayed message.
+type delayedRecord struct {
+	since   int64  // when it was published, ms since 1970
+	dedupe  string // its deduplication id
+	until   int64  // when that is forgotten
+	message []byte // as it is stored in a topic, with the number 0
+}
+
+func (r *delayedRecord) encode() []byte {
+	b := make([]byte, 0, 32+len(r.dedupe)+len(r.message))
+	b = binary.AppendUvarint(append(b, format1), uint64(max(0, r.since)))
+	b = appendString(b, r.dedupe)
+	b = binary.AppendUvarint(b, uint64(max(0, r.until)))
+	return append(b, r.message...)
+}
+
+// decode leaves the message in b.
+func (r *delayedRecord) decode(b []byte) error {
+	d := decode(b)
+	*r = delayedRecord{since: int64(d.number()), dedupe: d.string(), until: int64(d.number()), message: d.rest()}
+	return d.finish()
+}
+
+const delayedPrefix = "d"
+
+func delayedText(id streamid.ID) string { return delayedPrefix + id.String() }
+
+func parseDelayed(text string) (streamid.ID, bool) {
+	rest, ok := strings.CutPrefix(text, delayedPrefix)
+	id, err := streamid.Parse(rest)
+	return id, ok && err == nil && delayedText(id) == text
+}
+
+// delay keeps a message until it is due.
+func (tx *transaction) delay(e *engine, t *topic, m *driver.Message, now time.Time) streamid.ID {
+	t.rec.delaySeq++
+	t.rec.delayed++
+	// Up to a millisecond late is better than early.
+	due := delayedUntil(m, now).Add(time.Millisecond - 1).UnixMilli()
+	id := streamid.ID{Millis: uint64(max(0, due)), Seq: t.rec.delaySeq}
+	rec := delayedRecord{since: now.UnixMilli(), message: appendMessage(nil, m, 0)}
+	if m.DedupeID != "" {
+		rec.dedupe, rec.until = m.DedupeID, t.rememberUntil(now)
+	}
+	tx.set(idKey(id, tagDelayed, t.name), rec.encode())
+	if t.rec.delayed == 1 || id.Compare(t.due) < 0 {
+		e.setDue(t, id)
+	}
+	tx.touch(t)
+	return id
+}
+
+// setDue notes which delayed message is the first.
+func (e *engine) setDue(t *topic, id streamid.ID) {
+	t.due = id
+	t.nextDue.Store(int64(id.Millis))
+	e.mover.set(t.name, int64(id.Millis))
+}
+
+func (e *engine) noneDue(t *topic) {
+	t.due = streamid.ID{}
+	t.nextDue.Store(0)
+	e.mover.set(t.name, 0)
+}
+
+// loadDue finds the first delayed message of a topic.
+func (e *engine) loadDue(t *topic) error {
+	if t.rec.delayed == 0 {
+		e.noneDue(t)
+		return nil
+	}
+	iter, err := e.delayedFrom(t, t.due)
+	if err != nil {
+		return err
+	}
+	defer iter.Close()
+	if !iter.First() {
+		if err := iter.Error(); err != nil {
+			return e.problem(err)
+		}
+		return e.corruptTopic(t, "all of its %d delayed messages are missing", t.rec.delayed)
+	}
+	id, ok := idOf(iter.Key())
+	if !ok {
+		return e.corrupt(iter.Key(), errRecord)
+	}
+	e.setDue(t, id)
+	return nil
+}
+
+func (e *engine) delayedFrom(t *topic, from streamid.ID) (*pebble.Iterator, error) {
+	iter, err := e.db.NewIter(&pebble.IterOptions{
+		LowerBound: idKey(from, tagDelayed, t.name), UpperBound: rangeEnd(tableKey(tagDelayed, t.name)),
+	})
+	return iter, e.problem(err)
+}
+
+// delayedAt is the delayed message under an iterator; its body stays the
+// iterator's.
+func (e *engine) delayedAt(iter *pebble.Iterator) (id streamid.ID, rec delayedRecord, m driver.Message, err error) {
+	id, value, err := e.stored(iter)
+	if err != nil {
+		return id, rec, m, err
+	}
+	if err = rec.decode(value); err == nil {
+		_, err = decodeContent(&m, rec.message)
+	}
+	if err != nil {
+		return id, rec, m, e.corrupt(iter.Key(), err)
+	}
+	return id, rec, m, nil
+}
+
+const (
+	moveCount = 1000 // messages that enter a topic in one transaction
+	moveAgain = 100 * time.Millisecond
+)
+
+// move has those delayed messages enter their topic that are due.
+func (e *engine) move(ctx context.Context, name string) error {
+	return e.submit(ctx, &request{size: 1 << 20, decide: func(tx *transaction) error {
+		t, err := e.topic(name)
+		if err != nil || t == nil || t.rec.delayed == 0 {
+			return err
+		}
+		now := e.now()
+		if t.due.Millis > uint64(max(0, now.UnixMilli())) {
+			e.setDue(t, t.due)
+			return nil
+		}
+		if tx.unseen(t) {
+			return errLater
+		}
+		return e.moveDue(tx, t, now)
+	}})
+}
+
+func (e *engine) moveDue(tx *transaction, t *topic, now time.Time) error {
+	iter, err := e.delayedFrom(t, t.due)
+	if err != nil {
+		return err
+	}
+	defer iter.Close()
+	var ids []streamid.ID
+	var messages []*driver.Message
+	size := 0
+	next, found := streamid.ID{}, false
+	for ok := iter.First(); ok; ok = iter.Next() {
+		id, _, m, err := e.delayedAt(iter)
+		if err != nil {
+			return err
+		}
+		if id.Millis > uint64(now.UnixMilli()) || len(ids) == moveCount || size > maxBatch/2 {
+			next, found = id, true
+			break
+		}
+		m.Body = append([]byte{}, m.Body...)
+		m.Headers = maps.Clone(m.Headers)
+		if m.Headers == nil {
+			m.Headers = map[string]string{}
+		}
+		m.Headers[delayedHeader] = delayedText(id)
+		ids, messages = append(ids, id), append(messages, &m)
+		size += messageSize(&m, 0)
+	}
+	if err := iter.Error(); err != nil {
+		return e.problem(err)
+	}
+	if left := t.rec.delayed - uint64(len(ids)); uint64(len(ids)) > t.rec.delayed || found != (left > 0) {
+		return e.corruptTopic(t, "there are not the %d delayed messages that it should have", t.rec.delayed)
+	}
+	room, err := e.findRoom(tx, t, messages)
+	if err != nil {
+		return err
+	}
+	if e.room.check(size) != nil {
+		room = roomFor{}
+	}
+	if err := e.makeRoom(tx, t, room, now); err != nil {
+		return err
+	}
+	for i, m := range messages[:room.count] {
+		tx.store(t, m, newID(t.rec.last, now))
+		tx.delete(idKey(ids[i], tagDelayed, t.name))
+		t.rec.delayed--
+	}
+	if room.count > 0 || room.cut.count > 0 {
+		tx.touch(t)
+		tx.hint(t.name)
+	}
+	switch {
+	case room.count < len(ids):
+		t.due = ids[room.count]
+		wait := time.Duration(0)
+		if room.count == 0 && room.cut.count == 0 {
+			wait = moveAgain // for room
+		}
+		again := now.Add(wait).UnixMilli()
+		t.nextDue.Store(again)
+		e.mover.set(t.name, again)
+	case found:
+		e.setDue(t, next)
+	default:
+		e.noneDue(t)
+	}
+	return nil
+}
+
+// moveIfDue is for those who fetch.
+func (e *engine) moveIfDue(ctx context.Context, t *topic) error {
+	for {
+		due := t.nextDue.Load()
+		if due == 0 || due > e.now().UnixMilli() {
+			return nil
+		}
+		if err := e.move(ctx, t.name); err != nil {
+			return err
+		}
+		if e.find(t.name) != t {
+			return nil
+		}
+	}
+}
