@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"onredis":                   {"", "internal/driver", "internal/streamid", "github.com/redis/rueidis"},
 	"ondisk":                    {"", "internal/driver", "internal/streamid", "github.com/cockroachdb/pebble/v2"},
 	"onhttp":                    {"", "internal/driver", "internal/wire"},
+	"middleware":                {"", "golang.org/x/time/rate"},
 	"cron":                      {"", "github.com/netresearch/go-cron"},
 	"archive":                   {"", "internal/wire"},
 	"internal/drivertest":       {"", "internal/driver", "internal/drivertest/model", "go.uber.org/goleak"},
@@ -57,6 +58,7 @@ var unlinked = map[string][]string{
 	"onhttp":                    {"github.com/cockroachdb/", "github.com/redis/", "github.com/prometheus/", "github.com/spf13/"},
 	"internal/wire":             {"github.com/cockroachdb/", "github.com/redis/", "github.com/prometheus/", "github.com/spf13/"},
 	"internal/server":           {"github.com/cockroachdb/", "github.com/redis/", "github.com/spf13/"},
+	"middleware":                {"github.com/cockroachdb/", "github.com/redis/", "github.com/prometheus/", "github.com/spf13/"},
 	"cron":                      {"github.com/cockroachdb/", "github.com/redis/", "github.com/prometheus/", "github.com/spf13/"},
 	"archive":                   {"github.com/cockroachdb/", "github.com/redis/", "github.com/prometheus/", "github.com/spf13/"},
 }
