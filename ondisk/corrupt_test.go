@@ -72,7 +72,7 @@ func show(e *engine) (string, error) {
 		return "", err
 	}
 	for i := range info.Subscriptions {
-		info.Subscriptions[i].Consumers = nil
+		info.Subscriptions[i].Consumers, info.Subscriptions[i].Unread = nil, 0
 	}
 	fmt.Fprintf(&s, "%+v\n", info)
 	for _, state := range []driver.State{driver.Held, driver.Waiting, driver.Buried} {
