@@ -46,11 +46,17 @@ func start(t testing.TB, o *Options) *running {
 // startOnDisk serves the disk engine.
 func startOnDisk(t testing.TB) *running {
 	t.Helper()
-	bus, err := ondisk.Open(t.TempDir(), &ondisk.Options{Options: beck.Options{Logger: silent()}})
+	return serve(t, onDiskWith(t, 0), nil)
+}
+
+// onDiskWith is a bus on disk with a limit on bodies.
+func onDiskWith(t testing.TB, maxBody int) *beck.Bus {
+	t.Helper()
+	bus, err := ondisk.Open(t.TempDir(), &ondisk.Options{Options: beck.Options{Logger: silent(), MaxBody: maxBody}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return serve(t, bus, nil)
+	return bus
 }
 
 func serve(t testing.TB, bus *beck.Bus, o *Options) *running {

@@ -82,7 +82,7 @@ func (s *Server) requests(w http.ResponseWriter, r *http.Request) error {
 	q.stream(ctx, s.newStream(w, cancel))
 	q.unserve() // from here on, none comes
 	s.questions.leave(q.service, q.id)
-	q.end(s.ending)
+	s.behind.Go(func() { q.end(s.ending) }) // the client needn't wait for that
 	return nil
 }
 

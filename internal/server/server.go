@@ -28,6 +28,7 @@ type Server struct {
 
 	asking    atomic.Int64 // requests that wait for their answers
 	questions questions
+	behind    sync.WaitGroup // what goes on behind the end of a request
 
 	// ending ends when Shutdown begins: streams and long waits end with it.
 	ending context.Context
@@ -78,6 +79,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if err := s.http.Shutdown(ctx); err != nil {
 		return fmt.Errorf("server: requests were cut off: %w", errors.Join(err, s.http.Close()))
 	}
+	s.behind.Wait() // which ending has made short
 	return nil
 }
 
