@@ -30,6 +30,7 @@ type engine struct {
 	scripts scripts
 
 	places places
+	live   *live
 
 	mu            sync.Mutex
 	subscriptions map[subscriptionID]*subscription
@@ -43,6 +44,7 @@ func newEngine(a address, names keys, log *slog.Logger) (*engine, error) {
 		scripts: all, subscriptions: map[subscriptionID]*subscription{},
 	}
 	e.mover = newMover(e)
+	e.live = newLive(e)
 	return e, err
 }
 
@@ -69,6 +71,7 @@ func (e *engine) Close(ctx context.Context) error {
 	go func() {
 		defer close(closed)
 		e.closeClients()
+		e.live.close()
 	}()
 	select {
 	case <-closed:

@@ -16,6 +16,14 @@ func (k keys) stream(topic string) string { return k.prefix + topic }
 // begins as it does.
 func (k keys) schedules() string { return k.prefix + "~schedules" }
 
+// repliers is the sorted set of the processes that serve a service: inbox → until
+// when.
+func (k keys) repliers(service string) string { return k.prefix + "~repliers:" + service }
+
+// inboxPart comes before the random name of the inbox of a process. It is a channel,
+// not a key, and no subject begins so.
+const inboxPart = "~inbox:"
+
 // The parts of keys that tell what a change of one means.
 const (
 	configPart = "topic"

@@ -1,6 +1,7 @@
 package onredis
 
 import (
+	"context"
 	"errors"
 	"os"
 	"regexp"
@@ -53,8 +54,37 @@ func TestLeastPrivilege(t *testing.T) {
 	s.Do("XGROUP", "DESTROY", "beck:orders", "billing")
 	_, heal := e.Fetch(ctx, "orders", "billing", driver.FetchRequest{Consumer: "c", Max: 4})
 	err = errors.Join(recovering, topics, topic, trim, heal, e.Leave(ctx, "orders", "billing", "c"), e.Ping(ctx),
-		e.DeleteSubscription(ctx, "orders", "billing"), e.DeleteTopic(ctx, "orders"))
+		steerAll(ctx, e, ids), e.DeleteSubscription(ctx, "orders", "billing"), e.DeleteTopic(ctx, "orders"))
 	if err != nil {
 		t.Error(err)
 	}
+	one, some := listen(t, e, "a.b"), listen(t, e, "a.*")
+	broadcast(t, e, "a.b", "x")
+	one.hears(t, "a.b x")
+	some.hears(t, "a.b x")
+	stop = serve(t, e, "price", "re ")
+	if got, err := request(e, "price", "x", time.Second); got != "re x" || err != nil {
+		t.Errorf("Request: %q, %v", got, err)
+	}
+	stop()
+	if _, err := request(e, "price", "x", time.Second); !errors.Is(err, driver.ErrNoReplier) {
+		t.Errorf("Request to nobody: %v", err)
+	}
+}
+
+// steerAll makes all calls that steer, and returns their errors.
+func steerAll(ctx context.Context, e *engine, ids []string) error {
+	var errs []error
+	for _, state := range []driver.State{driver.Ready, driver.Held, driver.Waiting, driver.Buried} {
+		_, err := e.Peek(ctx, "orders", "billing", driver.PeekRequest{State: state, Max: 10, After: ids[0]})
+		errs = append(errs, err)
+	}
+	_, delayed := e.Peek(ctx, "orders", "", driver.PeekRequest{State: driver.Delayed, Max: 10})
+	_, outstanding := e.Outstanding(ctx, "orders", "billing", ids)
+	_, requeue := e.Requeue(ctx, "orders", "billing", ids)
+	_, drop := e.Drop(ctx, "orders", "billing", ids)
+	seek := e.Seek(ctx, "orders", "billing", driver.Position{Kind: driver.Start})
+	pause := errors.Join(e.Pause(ctx, "orders", "billing", true), e.Pause(ctx, "orders", "billing", false))
+	_, purge := e.Purge(ctx, "orders")
+	return errors.Join(append(errs, delayed, outstanding, requeue, drop, seek, pause, purge)...)
 }

@@ -23,6 +23,7 @@ type scripts struct {
 	trim, deleteTopic, deleteSubscription                     script
 	pause, seek, purge, letters, index, outstanding           script
 	peekStream, peekSorted, peekHeld                          script
+	serve, unserve, repliers                                  script
 	ack, publish, due, cancel, configure, tick                script
 	unschedule, forget                                        script
 }
@@ -42,6 +43,7 @@ func loadScripts() (scripts, error) {
 		"leave": &s.leave, "owners": &s.owners, "trim": &s.trim,
 		"pause": &s.pause, "seek": &s.seek, "purge": &s.purge,
 		"peek_stream": &s.peekStream, "peek_sorted": &s.peekSorted, "peek_held": &s.peekHeld,
+		"serve": &s.serve, "unserve": &s.unserve, "repliers": &s.repliers,
 		"letters": &s.letters, "index": &s.index, "outstanding": &s.outstanding,
 		"delete_topic": &s.deleteTopic, "delete_subscription": &s.deleteSubscription,
 		"ack": &s.ack, "publish": &s.publish, "due": &s.due, "cancel": &s.cancel, "configure": &s.configure, "tick": &s.tick,
