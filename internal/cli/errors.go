@@ -66,7 +66,7 @@ func (p *program) hint(err error) string {
 		{beck.ErrPosition, "a position is start, new, the id of a message, a time such as 2026-11-21T08:00:00Z, or -10m"},
 		{beck.ErrName, "a name is 1 to 200 of A-Z a-z 0-9 . _ : - and begins with a letter or digit"},
 		{beck.ErrNoReplier, "start one: " + p.command("reply SERVICE --exec COMMAND")},
-		{beck.ErrTopicFull, "see who needs what it holds: " + p.command("info TOPIC") + "; or let it keep more, or drop the oldest: " + p.command("configure TOPIC")},
+		{beck.ErrTopicFull, p.fullHint("TOPIC")},
 		{beck.ErrMessageNotFound, "see which there are: " + p.command("dead list TOPIC SUBSCRIPTION") + ", or " + p.command("delayed list TOPIC")},
 		{beck.ErrScheduleNotFound, "see which there are: " + p.command("cron list")},
 		{beck.ErrFull, "make room, or remove old messages: " + p.command("delete TOPIC --before -24h")},
@@ -87,6 +87,10 @@ func bodyLimitHint(err error) string {
 		return "the limit on a body is set by --max-body, here and at the server"
 	}
 	return ""
+}
+
+func (p *program) fullHint(topic string) string {
+	return "see who needs what it holds: " + p.command("info "+topic) + "; or let it keep more, or drop the oldest: " + p.command("configure "+topic)
 }
 
 func (p *program) unavailableHint() string {

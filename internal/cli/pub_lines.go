@@ -152,11 +152,14 @@ func (p *program) continueFrom(stopped *stoppedLines, to *publisher, dedupe stri
 	if dedupe != "" {
 		return &hinted{stopped, againWhole}
 	}
+	next := stopped.stored + 1
+	if errors.Is(stopped.err, beck.ErrTopicFull) {
+		return &hinted{stopped, fmt.Sprintf("once there is room, go on from line %d; %s", next, p.fullHint(to.topic))}
+	}
 	twice := ""
 	if stopped.sent > stopped.stored {
 		twice = ", which may store some twice"
 	}
-	next := stopped.stored + 1
 	return &hinted{stopped, fmt.Sprintf("go on from line %d%s: tail -n +%d FILE | %s; or let it keep trying with --retry 5m",
 		next, twice, next, p.command(to.verb+" "+to.topic+" --lines"))}
 }

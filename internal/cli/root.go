@@ -72,8 +72,8 @@ of this machine, or in the Redis you already run.`,
 
 	p.addCommands(root)
 	root.InitDefaultHelpCmd()
+	inOrder(root)
 	for _, c := range root.Commands() {
-		inOrder(c)
 		if c.Name() == "help" {
 			c.Args = p.helpTopic
 		}
@@ -82,9 +82,10 @@ of this machine, or in the Redis you already run.`,
 }
 
 // inOrder has the flags of a command, and of those below it, listed as they were
-// added.
+// added, and commands suggested for those that are misspelt by a letter or two.
 func inOrder(c *cobra.Command) {
 	c.Flags().SortFlags = false
+	c.SuggestionsMinimumDistance = 2
 	for _, below := range c.Commands() {
 		inOrder(below)
 	}
