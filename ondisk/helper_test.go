@@ -2,10 +2,12 @@ package ondisk
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -132,3 +134,18 @@ type fakeClock struct{ at time.Time }
 func newClock() *fakeClock { return &fakeClock{time.UnixMilli(1_800_000_000_000)} }
 
 func (c *fakeClock) now() time.Time { return c.at }
+
+// movingClock is a fakeClock that background goroutines may look at, too.
+type movingClock struct{ millis atomic.Int64 }
+
+func newMovingClock() *movingClock {
+	c := &movingClock{}
+	c.millis.Store(newClock().at.UnixMilli())
+	return c
+}
+
+func (c *movingClock) now() time.Time { return time.UnixMilli(c.millis.Load()) }
+
+func (c *movingClock) forward(d time.Duration) { c.millis.Add(d.Milliseconds()) }
+
+func appendNumber(b []byte, n uint64) []byte { return binary.AppendUvarint(b, n) }
