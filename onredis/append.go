@@ -17,14 +17,14 @@ const maxPipeline = 1000
 // Append implements driver.Log: one XADD a message, in one pipeline, or the script
 // publish for what more is to be known about.
 func (e *engine) Append(ctx context.Context, topic string, messages []driver.Message) ([]string, error) {
-	for i := range messages {
-		if !isPlain(&messages[i]) {
-			return e.appendScripted(ctx, topic, messages)
-		}
-	}
-	if bounded, err := e.bounded(ctx, topic); err != nil {
+	scripted, err := e.bounded(ctx, topic)
+	if err != nil {
 		return nil, err
-	} else if bounded {
+	}
+	for i := range messages {
+		scripted = scripted || !isPlain(&messages[i])
+	}
+	if scripted {
 		return e.appendScripted(ctx, topic, messages)
 	}
 	return e.appendPlain(ctx, topic, messages)

@@ -2,7 +2,9 @@ package onredis
 
 import (
 	"context"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,6 +115,91 @@ func BenchmarkFetchAndAck(b *testing.B) {
 			}
 		}
 		b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "msg/s")
+	})
+}
+
+// BenchmarkQueue pushes 500 tasks, takes them, and acknowledges them at once. The
+// bare commands do as much.
+func BenchmarkQueue(b *testing.B) {
+	const n = 500
+	e, _ := start(b)
+	ctx := context.Background()
+	c := e.work.client
+	b.Run("beck", func(b *testing.B) {
+		makeQueue(b, e, "bench", time.Minute)
+		for range 3 { // then the size of messages is known
+			publish(b, e, "bench", benchBody)
+			settle(b, e, "bench", workers, "c", driver.Acknowledge, idsOf(fetch(b, e, "bench", workers, "c", 1).Messages)...)
+		}
+		b.ResetTimer()
+		for range b.N {
+			if _, err := e.Append(ctx, "bench", batchOf(n)); err != nil {
+				b.Fatal(err)
+			}
+			ids := idsOf(fetch(b, e, "bench", workers, "c", n).Messages)
+			if len(ids) != n {
+				b.Fatalf("%d messages", len(ids))
+			}
+			settle(b, e, "bench", workers, "c", driver.Acknowledge, ids...)
+		}
+		b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "msg/s")
+	})
+	b.Run("bare", func(b *testing.B) {
+		join(b, e, "bare", "s", time.Minute)
+		key := e.names.stream("bare")
+		b.ResetTimer()
+		for range b.N {
+			cmds := make([]rueidis.Completed, n)
+			for i := range cmds {
+				cmds[i] = c.B().Xadd().Key(key).Id("*").FieldValue().FieldValue("body", benchBody).Build()
+			}
+			for _, r := range c.DoMulti(ctx, cmds...) {
+				if r.Error() != nil {
+					b.Fatal(r.Error())
+				}
+			}
+			streams, err := c.Do(ctx, c.B().Xreadgroup().Group("s", "c").Count(n).Streams().Key(key).Id(">").Build()).AsXRead()
+			if err != nil || len(streams[key]) != n {
+				b.Fatalf("%d messages, %v", len(streams[key]), err)
+			}
+			ids := make([]string, n)
+			for i, entry := range streams[key] {
+				ids[i] = entry.ID
+			}
+			for _, r := range c.DoMulti(ctx, c.B().Xack().Key(key).Group("s").Id(ids...).Build(), c.B().Xdel().Key(key).Id(ids...).Build()) {
+				if r.Error() != nil {
+					b.Fatal(r.Error())
+				}
+			}
+		}
+		b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "msg/s")
+	})
+}
+
+// BenchmarkAppendScripted publishes batches of 100 that go through a script, from 8
+// goroutines.
+func BenchmarkAppendScripted(b *testing.B) {
+	e, _ := start(b)
+	for name, set := range map[string]func(m *driver.Message, n int64){
+		"plain":  func(*driver.Message, int64) {},
+		"delay":  func(m *driver.Message, n int64) { m.Delay = time.Hour },
+		"dedupe": func(m *driver.Message, n int64) { m.DedupeID = strconv.FormatInt(n, 10) },
+	} {
+		var next atomic.Int64
+		b.Run(name, func(b *testing.B) {
+			parallel(b, 8, 100, func() error {
+				batch := batchOf(100)
+				for i := range batch {
+					set(&batch[i], next.Add(1))
+				}
+				_, err := e.Append(b.Context(), name, batch)
+				return err
+			})
+		})
+	}
+	configure(b, e, "bounded", func(c *driver.TopicConfig) { c.MaxMessages = 1000 })
+	b.Run("bounded", func(b *testing.B) {
+		parallel(b, 8, 100, func() error { _, err := e.Append(b.Context(), "bounded", batchOf(100)); return err })
 	})
 }
 

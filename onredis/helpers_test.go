@@ -112,3 +112,11 @@ func calls(s *redistest.Server) map[string]int {
 	}
 	return counts
 }
+
+func idsOf(messages []driver.Message) []string {
+	ids := make([]string, len(messages))
+	for i, m := range messages {
+		ids[i] = m.ID
+	}
+	return ids
+}
