@@ -30,18 +30,20 @@ type history struct {
 	toReal  map[string]string   // topic and id of the model → id of the engine
 	given   map[string][]string // topic → the engine's ids, also those gone
 	former  map[string]int      // topic → how many of given were deleted with a former topic
+	late    map[string][]string // topic → the engine's ids of delayed messages
+	bound   map[string]int64    // topic → how many messages it may have
 	log     []string
 }
 
 // Few names, so that operations meet.
 var (
-	historyTopics        = []string{"t0", "t1"}
+	historyTopics        = []string{"t0", "t1", historyQueue}
 	historySubscriptions = []string{"s0", "s1"}
 	historyConsumers     = []string{"c0", "c1", "c2"}
 )
 
 func randomHistories(t *T) {
-	seed, count, steps := uint64(time.Now().UnixNano()), 12, 150
+	seed, count, steps := uint64(time.Now().UnixNano()), 12, 200
 	if s := os.Getenv("BECK_HISTORIES"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 {
@@ -66,7 +68,7 @@ func (t *T) randomHistory(seed uint64, steps int) {
 		T:       &T{TB: t.TB, h: t.h, patience: t.patience, engine: t.h.Open(t.TB)},
 		random:  rand.New(rand.NewPCG(seed, 0)),
 		toModel: map[string]string{}, toReal: map[string]string{},
-		given: map[string][]string{}, former: map[string]int{},
+		given: map[string][]string{}, former: map[string]int{}, late: map[string][]string{}, bound: map[string]int64{},
 	}
 	h.model = model.New(func() time.Time { return time.Now().Add(h.ahead) })
 	done := false
@@ -92,6 +94,7 @@ func (h *history) step() {
 		{20, h.stepAppend}, {20, h.stepRead}, {8, h.stepJoin}, {25, h.stepFetch}, {25, h.stepSettle},
 		{3, h.stepLeave}, {5, h.stepTrim}, {6, h.stepInspect}, {1, h.stepDeleteSubscription}, {1, h.stepDeleteTopic},
 		{2, h.stepRestart}, {5, h.stepAdvance},
+		{2, h.stepBound}, {5, h.stepDeadLetters}, {3, h.stepSeek}, {4, h.stepPause}, {1, h.stepPurge}, {3, h.stepDelay}, {6, h.stepLook},
 	}
 	total := 0
 	for _, s := range steps {

@@ -22,6 +22,12 @@ func (h *history) inspect(topic string) {
 		return
 	}
 	got, want := infos[0], infos[1]
+	if got.Queue != want.Queue || got.Delayed != want.Delayed || got.Dropped != 0 {
+		h.Fatalf("Topic: queue %v, %d delayed, %d dropped, want %v, %d, 0", got.Queue, got.Delayed, got.Dropped, want.Queue, want.Delayed)
+	}
+	if h.loose(topic) {
+		got.Length, got.FirstID, want.Length, want.FirstID = 0, "", 0, ""
+	}
 	if got.Length != want.Length || h.modelID(topic, got.FirstID) != want.FirstID ||
 		want.LastID != "" && h.modelID(topic, got.LastID) != want.LastID {
 		h.Fatalf("Topic: %d messages from %s to %s, want %d from %s to %s", got.Length, got.FirstID, got.LastID,
@@ -39,7 +45,7 @@ func (h *history) sameSubscription(topic string, got, want driver.SubscriptionIn
 	h.Helper()
 	last := want.LastDelivered == "" || h.modelID(topic, got.LastDelivered) == want.LastDelivered
 	if got.Name != want.Name || !last || got.Lag != want.Lag && got.Lag != -1 || got.Lease != want.Lease ||
-		got.Pending != want.Pending || got.Waiting != want.Waiting || got.Dead != want.Dead || got.Lost != 0 {
+		got.Pending != want.Pending || got.Waiting != want.Waiting || got.Dead != want.Dead || got.Lost != 0 || got.Paused != want.Paused {
 		h.Fatalf("Topic: subscription %+v\nwant, in the model's ids, %+v", got, want)
 	}
 	// Consumers that hold nothing may be forgotten, and those that only settled
@@ -68,7 +74,8 @@ func (h *history) sameSubscription(topic string, got, want driver.SubscriptionIn
 func (h *history) drain() {
 	for _, topic := range historyTopics {
 		h.inspect(topic)
-		for _, s := range historySubscriptions {
+		for _, s := range subscriptionsOf(topic) {
+			h.pauseBoth(topic, s, false)
 			// Other consumers give back what they hold.
 			for _, c := range historyConsumers {
 				h.giveBack(topic, s, c)

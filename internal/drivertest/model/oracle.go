@@ -70,7 +70,7 @@ func (e *Engine) Held(name, subscription, consumer string) (ids []string) {
 }
 
 // Trimmable says how many messages a Trim removes: at most, and at least if the
-// engine keeps in the topic what waits for a retry, as it may.
+// engine keeps in the topic what waits for a retry or comes from one, as it may.
 func (e *Engine) Trimmable(name string, before driver.Position) (least, most int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -79,13 +79,18 @@ func (e *Engine) Trimmable(name string, before driver.Position) (least, most int
 		return 0, 0
 	}
 	n := t.index(before)
-	for _, s := range t.subscriptions {
-		n = min(n, s.needs(t))
-	}
 	kept := n
 	for _, s := range t.subscriptions {
-		for id := range s.waiting {
-			kept = min(kept, t.index(driver.Position{Kind: driver.AtID, ID: id}))
+		fresh := t.firstAfter(s.delivered)
+		n, kept = min(n, fresh), min(kept, fresh)
+		for _, open := range []map[string]*delivery{s.pending, s.waiting} {
+			for id := range open {
+				i := t.index(driver.Position{Kind: driver.AtID, ID: id})
+				kept = min(kept, i)
+				if _, copied := s.places[id]; !copied {
+					n = min(n, i)
+				}
+			}
 		}
 	}
 	return int64(kept), int64(n)
@@ -114,6 +119,42 @@ func (e *Engine) EndsWithin(d time.Duration) bool {
 						return true
 					}
 				}
+			}
+		}
+	}
+	return false
+}
+
+// Dead lists the dead letters of a subscription that don't come again anyhow.
+func (e *Engine) Dead(name, subscription string) (ids []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t, s, err := e.find(context.Background(), name, subscription)
+	if err != nil {
+		return nil
+	}
+	for _, d := range s.dead {
+		if s.state(t, d.message.ID) == driver.Buried {
+			ids = append(ids, d.message.ID)
+		}
+	}
+	return ids
+}
+
+// Copied reports whether a subscription has a message that waits for a retry, or
+// did. Whether such messages stay in a queue is the engine's affair.
+func (e *Engine) Copied(name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t, ok := e.topics[name]
+	if !ok {
+		return false
+	}
+	for _, s := range t.subscriptions {
+		for id := range s.places {
+			_, held := s.pending[id]
+			if _, waits := s.waiting[id]; held || waits {
+				return true
 			}
 		}
 	}

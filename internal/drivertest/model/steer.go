@@ -111,8 +111,7 @@ func (e *Engine) Seek(ctx context.Context, name, subscriptionName string, to dri
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	s.delivered = t.behind(to)
-	clear(s.pending)
-	clear(s.waiting)
+	s.forgetAll()
 	e.hint(name)
 	return nil
 }
@@ -145,9 +144,15 @@ func (e *Engine) Purge(ctx context.Context, name string) (removed int64, err err
 	t.messages, t.delayed = nil, nil
 	for _, s := range t.subscriptions {
 		s.delivered = t.last
-		clear(s.pending)
-		clear(s.waiting)
+		s.forgetAll()
 	}
 	e.hint(name)
 	return removed, nil
+}
+
+// forgetAll forgets what was delivered.
+func (s *subscription) forgetAll() {
+	clear(s.pending)
+	clear(s.waiting)
+	clear(s.places)
 }
