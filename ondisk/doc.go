@@ -14,6 +14,9 @@
 // Reading goes past the committer: it looks into Pebble directly, up to the
 // newest message that the disk holds.
 //
+// What is broadcast, and requests with their answers, go from one goroutine of the
+// process to the other and touch neither of the two: see listen.go and request.go.
+//
 // # What it promises
 //
 // What a call has returned is on disk, synced. What is found damaged is
