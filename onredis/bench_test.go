@@ -223,3 +223,51 @@ func parallel(b *testing.B, goroutines, messages int, call func() error) {
 	wg.Wait()
 	b.ReportMetric(float64(b.N*messages)/b.Elapsed().Seconds(), "msg/s")
 }
+
+// BenchmarkRequest asks from 64 goroutines, of a replier in another engine.
+func BenchmarkRequest(b *testing.B) {
+	e, s := start(b)
+	other := open(b, s)
+	closeAtEnd(b, other)
+	serve(b, other, "echo", "")
+	b.Run("beck", func(b *testing.B) {
+		parallel(b, 64, 1, func() error { _, err := request(e, "echo", benchBody, time.Minute); return err })
+	})
+	b.Run("bare", func(b *testing.B) { // two commands, one after the other
+		c := e.work.client
+		publish := func() error {
+			return c.Do(b.Context(), c.B().Spublish().Channel("bare").Message(benchBody).Build()).Error()
+		}
+		parallel(b, 64, 1, func() error {
+			if err := publish(); err != nil {
+				return err
+			}
+			return publish()
+		})
+	})
+}
+
+// BenchmarkBroadcast has 1000 listeners of one process hear each broadcast.
+func BenchmarkBroadcast(b *testing.B) {
+	e, _ := start(b)
+	var heard sync.WaitGroup
+	const listeners = 1000
+	for range listeners {
+		stop, err := e.Listen(b.Context(), "a.*", driver.Listener{
+			Receive: func(string, []byte) { heard.Done() }, Missed: func() { b.Error("something was missed") },
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(stop)
+	}
+	b.ResetTimer()
+	heard.Add(listeners * b.N)
+	for range b.N {
+		if _, err := e.Broadcast(b.Context(), "a.b", []byte(benchBody)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	heard.Wait()
+	b.ReportMetric(float64(b.N*listeners)/b.Elapsed().Seconds(), "msg/s")
+}

@@ -23,6 +23,14 @@
 // looks for ended leases when a quarter of a lease has passed since the last
 // look of this process. All clocks are Redis's.
 //
+// # Live messages
+//
+// Broadcasts, requests and answers are Redis's publish and subscribe. All that a
+// process hears comes on one connection, made when it is first needed; each channel
+// is subscribed to once, and what comes is handed to all who want it without
+// waiting for any of them. A service's repliers are a list of inboxes in Redis; that
+// one of them is gone is known from the number of receivers that SPUBLISH returns.
+//
 // # Scripts
 //
 // What must be atomic is a script, one .lua file each. Every script declares

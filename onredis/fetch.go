@@ -64,7 +64,9 @@ func (f *fetching) run(ctx context.Context) error {
 		return err
 	}
 	if f.paused {
-		return f.lookForEnded(ctx) // for nothing but to show that somebody is there
+		err := f.lookForEnded(ctx)   // for nothing but to show that somebody is there
+		f.paused = len(f.again) == 0 // or it has just been resumed
+		return err
 	}
 	if !f.recovered {
 		if err := f.recover(ctx); err != nil {
