@@ -30,7 +30,7 @@ var arrows = map[string][]string{
 	"internal/streamid":         {},
 	"internal/wire":             {""},
 	"internal/console":          {},
-	"internal/server":           {"", "internal/wire", "internal/console", "github.com/prometheus/client_golang"},
+	"internal/server":           {"", "cron", "internal/wire", "internal/console", "github.com/prometheus/client_golang"},
 	"onredis":                   {"", "internal/driver", "internal/streamid", "github.com/redis/rueidis"},
 	"ondisk":                    {"", "internal/driver", "internal/streamid", "github.com/cockroachdb/pebble/v2"},
 	"onhttp":                    {"", "internal/driver", "internal/wire"},

@@ -122,7 +122,7 @@ func busSchedules(t *T) {
 	bus := t.bus()
 	ctx := withTime(t)
 	s := beck.Schedule{
-		Name: "daily", Topic: orders, Spec: "0 9 * * *", Zone: "Europe/Zurich", Missed: "last",
+		Name: "daily", Topic: orders, Spec: "0 9 * * *", Zone: "Europe/Zurich", Missed: "once",
 		Message: beck.Message{Key: "k", Headers: map[string]string{"h": "v"}, Body: []byte("a\x00")}, Last: beat,
 	}
 	t.must(bus.PutSchedule(ctx, s), "PutSchedule")

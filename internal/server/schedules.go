@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/beckmq/beck"
+	"github.com/beckmq/beck/cron"
 	"github.com/beckmq/beck/internal/wire"
 )
 
@@ -37,7 +38,7 @@ func (s *Server) putSchedule(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return done(w, s.bus.PutSchedule(r.Context(), schedule))
+	return done(w, cron.Add(r.Context(), s.bus, schedule))
 }
 
 // maxVersion is more than the versions that beck makes have.

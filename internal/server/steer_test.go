@@ -264,7 +264,7 @@ func TestConfirm(t *testing.T) {
 
 func TestSchedules(t *testing.T) {
 	r := start(t, nil)
-	put := `{"topic":"reports","spec":"*/5 * * * *","zone":"UTC","missed":"one","message":{"key":"k","body":"go"},"last":"2026-11-21T08:00:00Z"}`
+	put := `{"topic":"reports","spec":"*/5 * * * *","zone":"UTC","missed":"all","message":{"key":"k","body":"go"},"last":"2026-11-21T08:00:00Z"}`
 	r.want(204, nil, "PUT", "/v1/schedules/daily", put)
 	var list wire.Schedules
 	r.want(200, &list, "GET", "/v1/schedules", "")
@@ -272,7 +272,7 @@ func TestSchedules(t *testing.T) {
 		t.Fatalf("schedules %+v", list)
 	}
 	s := list.Schedules[0]
-	if s.Name != "daily" || s.Spec != "*/5 * * * *" || s.Zone != "UTC" || s.Missed != "one" || *s.Message.Body != "go" || s.Version == "" {
+	if s.Name != "daily" || s.Spec != "*/5 * * * *" || s.Zone != "UTC" || s.Missed != "all" || *s.Message.Body != "go" || s.Version == "" {
 		t.Errorf("schedule %+v", s)
 	}
 	tick := fmt.Sprintf(`{"topic":"reports","version":%q,"tick":"2026-11-21T08:05:00Z","message":{"key":"k","body":"go"}}`, s.Version)
@@ -292,6 +292,9 @@ func TestSchedules(t *testing.T) {
 	for path, body := range map[string]string{
 		"PUT /v1/schedules/daily":       `{"topic":"reports","spec":"x","message":{}}`,
 		"PUT /v1/schedules/_":           put,
+		"PUT /v1/schedules/spec":        `{"topic":"reports","spec":"61 * * * *","message":{"body":""}}`,
+		"PUT /v1/schedules/zone":        `{"topic":"reports","spec":"@daily","zone":"Nowhere","message":{"body":""}}`,
+		"PUT /v1/schedules/missed":      `{"topic":"reports","spec":"@daily","missed":"some","message":{"body":""}}`,
 		"PUT /v1/schedules/other":       `{"name":"daily","topic":"reports","spec":"x","message":{"body":""}}`,
 		"POST /v1/schedules/daily/tick": `{"topic":"reports","version":"v","message":{"body":""}}`,
 		"DELETE /v1/schedules/_":        "",
