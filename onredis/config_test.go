@@ -144,3 +144,23 @@ func TestManyHeaders(t *testing.T) {
 		t.Errorf("a plain message of %d headers: %v", len(m.Headers), err)
 	}
 }
+
+// TestOneCommandAMessage counts what is sent to publish messages to a topic without
+// bounds: its configuration is read once.
+func TestOneCommandAMessage(t *testing.T) {
+	e, s := start(t)
+	sent := monitor(t, s)
+	before := sent()
+	const n = 1000
+	for range n / 100 {
+		if _, err := e.Append(t.Context(), "orders", batchOf(50)); err != nil {
+			t.Fatal(err)
+		}
+		for range 50 {
+			publish(t, e, "orders", "x")
+		}
+	}
+	if got := sent() - before; got != n+1 {
+		t.Errorf("%d commands for %d messages, want one each and one to read what the topic keeps", got, n)
+	}
+}

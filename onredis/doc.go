@@ -16,6 +16,19 @@
 // succeed has armed the new connection. A sweep hints at everything now and
 // then, for whatever else may have been missed.
 //
+// # Publishing
+//
+// To a topic without bounds, publishing is XADDs in one pipeline. A process that
+// publishes reads once what the topic keeps, and is told of changes as those who
+// wait are. Bounds, delays and deduplication are held to by one script.
+//
+// # Delay
+//
+// A delayed message is kept beside the stream. Every process that watches the
+// topic waits for the first one that is due, whose time has a key of its own; so
+// others, however many, cost nothing. The first process to come moves what is due
+// into the stream. So does a Fetch.
+//
 // # Leases
 //
 // A delivery's lease is the time since it was delivered, as Redis counts it in

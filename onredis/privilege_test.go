@@ -58,6 +58,7 @@ func TestLeastPrivilege(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+	e.useAll(t)
 	one, some := listen(t, e, "a.b"), listen(t, e, "a.*")
 	broadcast(t, e, "a.b", "x")
 	one.hears(t, "a.b x")
@@ -69,6 +70,37 @@ func TestLeastPrivilege(t *testing.T) {
 	stop()
 	if _, err := request(e, "price", "x", time.Second); !errors.Is(err, driver.ErrNoReplier) {
 		t.Errorf("Request to nobody: %v", err)
+	}
+}
+
+// useAll publishes and takes in all the ways that need commands of their own.
+func (e *engine) useAll(t *testing.T) {
+	ctx := t.Context()
+	makeQueue(t, e, "emails", 100*time.Millisecond)
+	configure(t, e, "emails", func(c *driver.TopicConfig) { c.MaxMessages, c.MaxBytes, c.DropOldest = 3, 1<<20, true })
+	list := batchOf(8)
+	for i := range list {
+		list[i].DedupeID = string(rune('a' + i))
+	}
+	list[7].Delay = 20 * time.Millisecond
+	_, add := e.Append(ctx, "emails", list)
+	fetch(t, e, "emails", workers, "w", 3)
+	_, drop := e.Append(ctx, "emails", batchOf(2))
+	time.Sleep(30 * time.Millisecond)
+	got := fetchWithin(t, e, time.Second, "emails", workers, "w")
+	settle(t, e, "emails", workers, "w", driver.Acknowledge, idsOf(got)...)
+	later := delay(t, e, "emails", time.Hour)
+	_, cancel := e.Cancel(ctx, "emails", later)
+	put := e.PutSchedule(ctx, driver.Schedule{Name: "nightly", Topic: "emails", Version: "1", Config: []byte("{}")})
+	list2, schedules := e.Schedules(ctx)
+	_, done, tick := e.Tick(ctx, driver.Schedule{Name: "nightly", Topic: "emails", Version: "1"}, time.Now(), driver.Message{Body: []byte("x")})
+	if len(list2) != 1 || !done {
+		t.Errorf("%d schedules, tick done: %v", len(list2), done)
+	}
+	err := errors.Join(add, drop, cancel, put, schedules, tick, e.cleanTopic(ctx, "emails"),
+		e.PutSchedule(ctx, driver.Schedule{Name: "nightly", Topic: "other", Version: "2"}), e.DeleteSchedule(ctx, "nightly"))
+	if err != nil {
+		t.Error(err)
 	}
 }
 
