@@ -12,11 +12,14 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/beckmq/beck/internal/redistest"
 )
 
 // TestMain makes this test binary the beck program when it is called by that
@@ -210,15 +213,46 @@ func (s *testServer) again(t *testing.T) *testServer {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:   "testdata",
-		Setup: func(env *testscript.Env) error { env.Setenv("BECK_AT", "disk:data"); return nil },
+	params := scripts(func(env *testscript.Env) error { env.Setenv("BECK_AT", "disk:data"); return nil })
+	params.Dir = "testdata"
+	testscript.Run(t, params)
+}
+
+// The scripts that are about no place run on Redis and over HTTP, too.
+func TestScriptsElsewhere(t *testing.T) {
+	var files []string
+	for _, name := range []string{"archive", "confirm", "dead", "delayed", "live", "queue", "steer", "subscription"} {
+		files = append(files, filepath.Join("testdata", name+".txtar"))
+	}
+	t.Run("redis", func(t *testing.T) {
+		redis := redistest.Start(t)
+		var databases atomic.Int32
+		params := scripts(func(env *testscript.Env) error {
+			env.Setenv("BECK_AT", fmt.Sprintf("%s/%d", strings.TrimSuffix(redis.URL(), "/0"), databases.Add(1)))
+			return nil
+		})
+		params.Files = files
+		testscript.Run(t, params)
+	})
+	t.Run("server", func(t *testing.T) {
+		params := scripts(func(env *testscript.Env) error {
+			env.Setenv("BECK_AT", serve(t).url)
+			return nil
+		})
+		params.Files = files
+		testscript.Run(t, params)
+	})
+}
+
+func scripts(setup func(*testscript.Env) error) testscript.Params {
+	return testscript.Params{
+		Setup: setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits,
 			"serve": serveScript,
 			"sleep": sleepScript,
 		},
-	})
+	}
 }
 
 // exits CODE COMMAND... runs a command and checks its exit code.

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/beckmq/beck/internal/redistest"
@@ -115,4 +116,28 @@ func TestRedisKilledWhilePublishing(t *testing.T) {
 	last := fmt.Sprintf("\nline %d\n", n)
 	follow.out.contains(t, last)
 	billing.out.contains(t, last)
+}
+
+// Without a server, cron run publishes what is due, and ctrl-C is its normal end.
+func TestRedisCron(t *testing.T) {
+	env := []string{"BECK_AT=" + redistest.Start(t).URL()}
+	one := start(t, env, "cron", "run")
+	two := start(t, env, "cron", "run")
+	run(t, "", env, "cron", "add", "tick", "* * * * * *", "ticks", "x")
+	got := lines(run(t, "", env, "sub", "ticks", "--from", "start", "--count", "3", "--json"))
+	ticks := map[string]bool{}
+	for _, line := range got {
+		_, tick, _ := strings.Cut(line, `"beck-tick":"`)
+		tick, _, _ = strings.Cut(tick, `"`)
+		ticks[tick] = true
+	}
+	if len(ticks) != 3 || ticks[""] {
+		t.Errorf("not three ticks: %q", got)
+	}
+	for _, p := range []*process{one, two} {
+		p.signal(syscall.SIGINT)
+		if code := p.exit(); code != 0 {
+			t.Errorf("ctrl-C ends cron run with %d: %s", code, p.err)
+		}
+	}
 }

@@ -52,7 +52,7 @@ func TestInterruptedWorker(t *testing.T) {
 		p := start(t, env, "work", "jobs", "--exec", fmt.Sprintf("touch %s; while ! test -e %s; do sleep 0.02; done; cat", began, goOn))
 		untilExists(t, began)
 		p.signal(syscall.SIGINT)
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond) // the signal is on its way
 		if err := os.WriteFile(goOn, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -85,10 +85,10 @@ func TestKilledWorker(t *testing.T) {
 	shared(t, func(t *testing.T, env []string) {
 		began := filepath.Join(t.TempDir(), "began")
 		run(t, "", env, "push", "jobs", "task", "--quiet")
-		killed := start(t, env, "work", "jobs", "--lease", "300ms", "--exec", "touch "+began+"; sleep 1")
+		killed := start(t, env, "work", "jobs", "--lease", "1s", "--exec", "touch "+began+"; sleep 2")
 		untilExists(t, began)
 		killed.kill()
-		other := start(t, env, "work", "jobs", "--count", "1", "--exec", `sleep 1; echo "attempt $BECK_ATTEMPT"`)
+		other := start(t, env, "work", "jobs", "--count", "1", "--exec", `sleep 2; echo "attempt $BECK_ATTEMPT"`)
 		if code := other.exit(); code != 0 || other.out.String() != "attempt 2\n" {
 			t.Errorf("exit code %d, did %q: %s", code, other.out, other.err)
 		}
