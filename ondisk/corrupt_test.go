@@ -19,6 +19,7 @@ func fill(t *testing.T, dir string) (e *engine, whole string) {
 	t.Helper()
 	e = mustOpen(t, dir, settings{})
 	join(t, e, "a", "s", driver.JoinConfig{Lease: time.Hour})
+	special(t, e)
 	for i := range 30 {
 		publish(t, e, "a", bodies(i*100, 100)...)
 	}
@@ -35,6 +36,56 @@ func fill(t *testing.T, dir string) (e *engine, whole string) {
 		t.Fatal(err)
 	}
 	return e, whole
+}
+
+// special makes one of each other record.
+func special(t *testing.T, e *engine) {
+	t.Helper()
+	err := errors.Join(
+		e.Configure(t.Context(), "a", driver.TopicConfig{MaxMessages: 1 << 20, MaxBytes: 1 << 30, MaxAge: time.Hour, DedupeWindow: time.Hour}),
+		e.PutSchedule(t.Context(), driver.Schedule{Name: "n", Topic: "a", Version: "v", Config: []byte("config"), Last: time.UnixMilli(1)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		publish(t, e, "a", driver.Message{Body: fmt.Append(nil, i), Delay: time.Hour, DedupeID: fmt.Sprint(i)})
+	}
+	makeQueue(t, e, "q")
+	ids := publish(t, e, "q", bodies(0, 20)...)
+	fetch(t, e, "q", workers, "c", 10)
+	settle(t, e, "q", workers, "c", each(driver.Acknowledge, ids[2:6]...)...)
+}
+
+// showSpecial tells what special made.
+func showSpecial(ctx context.Context, e *engine, s *strings.Builder) error {
+	p, err := e.Peek(ctx, "a", "", driver.PeekRequest{State: driver.Delayed, Max: 100})
+	if err != nil {
+		return err
+	}
+	for i, entry := range p.Entries {
+		fmt.Fprintln(s, entry.Message.ID, string(entry.Message.Body), entry.Due)
+		ids, err := e.Append(ctx, "a", []driver.Message{{Body: []byte{}, DedupeID: fmt.Sprint(i)}})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(s, ids)
+	}
+	schedules, err := e.Schedules(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s, "%+v\n", schedules)
+	page, err := e.Read(ctx, "q", driver.Position{}, 100)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(s, text(page.Messages))
+	info, err := e.Topic(ctx, "q")
+	for i := range info.Subscriptions {
+		info.Subscriptions[i].Consumers, info.Subscriptions[i].Unread = nil, 0
+	}
+	fmt.Fprintf(s, "%+v\n", info)
+	return err
 }
 
 func consume(t *testing.T, e *engine) {
@@ -86,6 +137,9 @@ func show(e *engine) (string, error) {
 			}
 			fmt.Fprintln(&s, state, e.Message.ID, string(e.Message.Body), e.Message.Attempt, e.Consumer, e.Reason)
 		}
+	}
+	if err := showSpecial(ctx, e, &s); err != nil {
+		return "", err
 	}
 	f, err := e.Fetch(ctx, "a", "s", driver.FetchRequest{Consumer: "c", Max: 5, Recover: true})
 	fmt.Fprintln(&s, text(f.Messages))
