@@ -1,6 +1,7 @@
 package ondisk
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"time"
@@ -206,7 +207,7 @@ func (a *appending) remember(tx *transaction, t *topic, id string, p placed, now
 	}
 	rec := dedupeRecord{until: t.rememberUntil(now), placed: p}
 	tx.set(dedupeKey(t.name, id), rec.encode())
-	tx.set(forgetKey(t.name, id, rec.until), nil)
+	tx.set(forgetKey(t.name, id, rec.until), []byte{format1})
 	a.engine.state.recent.set(t, id, recentID{dedupeRecord: rec})
 }
 
@@ -237,8 +238,9 @@ func (e *engine) forgetSome(tx *transaction, t *topic) (more bool, err error) {
 	count := uint64(0)
 	for ok := iter.First(); ok && !more; ok = iter.Next() {
 		rest := iter.Key()[len(prefix):]
-		if len(rest) < 8 || t.rec.remembered == 0 {
-			return false, e.corrupt(iter.Key(), errRecord)
+		d := decode(iter.Value())
+		if err := d.finish(); err != nil || len(rest) < 8 || t.rec.remembered == 0 {
+			return false, e.corrupt(iter.Key(), cmp.Or(err, errRecord))
 		}
 		e.forgetID(tx, t, string(rest[8:]), int64(binary.BigEndian.Uint64(rest)))
 		count++

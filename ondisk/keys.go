@@ -24,7 +24,7 @@ const (
 	tagConfig   = 'c' // topic: configRecord
 	tagDelayed  = 'w' // topic, id made of when it is due and a number: delayedRecord
 	tagDedupe   = 'u' // topic, deduplication id: dedupeRecord
-	tagForget   = 'x' // topic, ms when it ends in 8 bytes, deduplication id: nothing
+	tagForget   = 'x' // topic, ms when it ends in 8 bytes, deduplication id: nothing but the format
 	tagSchedule = 'r' // name: scheduleRecord
 )
 
