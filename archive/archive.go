@@ -53,8 +53,9 @@ type Options struct {
 	// slog.Default().
 	Logger *slog.Logger
 
-	// disk is for tests.
-	disk *disk
+	// disk, and the most messages to take at a time, are for tests.
+	disk  *disk
+	batch int
 }
 
 // Run writes the messages of a subscription to files in dir until ctx ends, and
@@ -129,6 +130,9 @@ func (o *Options) filled(dir string) (Options, error) {
 	}
 	if f.From == "" {
 		f.From = beck.FromStart
+	}
+	if f.batch == 0 {
+		f.batch = beck.MaxFetch
 	}
 	if f.disk == nil {
 		f.disk = realDisk()

@@ -243,15 +243,15 @@ func TestNothingIsLostWhenWritingFails(t *testing.T) {
 			for _, call := range []int{1, 2, 3} {
 				t.Run(fmt.Sprintf("%s gzip=%v call=%d", c.name, gzip, call), func(t *testing.T) {
 					bus, dir := openModel(t), t.TempDir()
-					const published = 2500
+					const published, batch = 300, 100
 					publish(t, bus, 0, published)
-					size := int64(60_000)
+					size := int64(8_000)
 					if gzip {
-						size = 5_000
+						size = 600
 					}
 					d, calls := realDisk(), 0
 					c.fail(d, func() bool { calls++; return calls >= call })
-					err := untilEnd(t, bus, dir, Options{Gzip: gzip, MaxSize: size, disk: d})
+					err := untilEnd(t, bus, dir, Options{Gzip: gzip, MaxSize: size, disk: d, batch: batch})
 					if !errors.Is(err, c.want) {
 						t.Fatalf("%v; want %v", err, c.want)
 					}
@@ -265,7 +265,7 @@ func TestNothingIsLostWhenWritingFails(t *testing.T) {
 						t.Fatal(err)
 					}
 					lost, repeated := compare(t, bus, dir)
-					if lost != 0 || repeated > 1000 {
+					if lost != 0 || repeated > batch {
 						t.Errorf("%d lost, %d repeated", lost, repeated)
 					}
 					// The first batch fails whole here, and is taken back whole.

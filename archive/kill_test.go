@@ -108,10 +108,10 @@ func TestKilledUnderLoad(t *testing.T) {
 			var load sync.WaitGroup
 			published := 100
 			load.Go(func() {
-				for loading.Err() == nil && published < 60_000 {
-					publish(t, bus, published, 300)
-					published += 300
-					time.Sleep(3 * time.Millisecond)
+				for loading.Err() == nil {
+					publish(t, bus, published, 150)
+					published += 150
+					time.Sleep(15 * time.Millisecond)
 				}
 			})
 			const kills = 5
@@ -148,7 +148,10 @@ func kill(t *testing.T, url, dir, how string) {
 	cmd.Env = append(os.Environ(), childServer+"="+url, childDir+"="+dir, childHow+"="+how)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
-	before := len(readAll(t, dir))
+	before := size(t, dir)
+	if lines := readAll(t, dir); len(lines) == 0 && before > 0 {
+		t.Errorf("nothing can be read of %d bytes", before)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +162,7 @@ func kill(t *testing.T, url, dir, how string) {
 		case <-ended:
 			return true
 		default:
-			return len(readAll(t, dir)) > before
+			return size(t, dir) > before
 		}
 	})
 	wait := time.Duration(rand.IntN(150)) * time.Millisecond
@@ -175,4 +178,15 @@ func kill(t *testing.T, url, dir, how string) {
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
 		t.Fatalf("the archiver ended by itself: %v: %s", cmd.ProcessState, out.String())
 	}
+}
+
+// size is that of all files.
+func size(t *testing.T, dir string) (bytes int64) {
+	t.Helper()
+	for _, name := range names(t, dir) {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			bytes += info.Size()
+		}
+	}
+	return bytes
 }

@@ -58,7 +58,7 @@ func (r *reader) run(ctx context.Context) error {
 			continue
 		}
 		// What is held from before may be more than one batch.
-		r.recover = r.recover && (got.More || len(got.Messages) == beck.MaxFetch)
+		r.recover = r.recover && (got.More || len(got.Messages) == r.options.batch)
 		if err := r.store(ctx, got.Messages); err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (r *reader) run(ctx context.Context) error {
 
 // fetch leases a batch. It returns nil if it should be tried again.
 func (r *reader) fetch(ctx context.Context) (*beck.Fetched, error) {
-	o := &beck.FetchOptions{Consumer: r.options.Consumer, Max: beck.MaxFetch, Recover: r.recover}
+	o := &beck.FetchOptions{Consumer: r.options.Consumer, Max: r.options.batch, Recover: r.recover}
 	if !r.options.UntilEnd {
 		o.Wait = fetchWait
 		if rest, open := r.files.timeLeft(); open {
