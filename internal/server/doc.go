@@ -14,6 +14,14 @@
 // makes no progress for the write time-out ends the stream, and the client
 // resumes with Last-Event-ID.
 //
+// # Live messages
+//
+// What is broadcast, and the requests for a replier, go to a client's outbox, which
+// never blocks the bus: it has bounds, beyond which a listener is told of a gap, and
+// whoever asks is told that the replier has too much to do. A replier is there for
+// as long as its stream lasts. Its answers come as requests of their own, under ids
+// that can't be guessed.
+//
 // # Who may ask
 //
 // There is no authentication yet. So the server listens on loopback addresses
