@@ -19,16 +19,23 @@ func makeQueue(t testing.TB, e *engine, topic string, lease time.Duration) {
 	}
 }
 
-// memory is what Redis's data takes.
-func memory(t testing.TB, s *redistest.Server) (bytes int) {
+// memory is what all keys take, and what Redis as a whole takes for data, in which
+// buffers of connections may be.
+func memory(t testing.TB, s *redistest.Server) (keys, all int) {
 	t.Helper()
-	s.Do("MEMORY", "PURGE")
+	for key := range strings.Lines(s.Do("KEYS", "*")) {
+		n, err := strconv.Atoi(s.Do("MEMORY", "USAGE", strings.TrimSpace(key), "SAMPLES", "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys += n
+	}
 	for line := range strings.Lines(s.Do("INFO", "memory")) {
 		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "used_memory_dataset:"); ok {
-			bytes, _ = strconv.Atoi(rest)
+			all, _ = strconv.Atoi(rest)
 		}
 	}
-	return bytes
+	return keys, all
 }
 
 // TestWorkedOffQueue works off a queue, with retries, dead letters that are not
@@ -64,7 +71,7 @@ func TestWorkedOffQueue(t *testing.T) {
 		}
 	}
 	work(2000) // Redis and the engine have what they need from now on
-	before, usage := memory(t, s), s.Do("MEMORY", "USAGE", "beck:emails")
+	keys, all := memory(t, s)
 	work(50_000)
 	if n := s.Do("XLEN", "beck:emails"); n != "0" {
 		t.Errorf("%s messages are left in the stream", n)
@@ -72,10 +79,13 @@ func TestWorkedOffQueue(t *testing.T) {
 	if left := s.Do("EXISTS", "{beck:emails}:waiting:workers", "{beck:emails}:leased:workers", "{beck:emails}:retry:workers"); left != "0" {
 		t.Errorf("%s keys of retries are left", left)
 	}
-	after := memory(t, s)
-	t.Logf("%d bytes before, %d after; the stream %s and %s", before, after, usage, s.Do("MEMORY", "USAGE", "beck:emails"))
-	if after > before+before/20 {
-		t.Errorf("the data takes %d bytes, %d before: want it within 5%%", after, before)
+	keysAfter, allAfter := memory(t, s)
+	t.Logf("keys take %d bytes, %d before; all data %d and %d", keysAfter, keys, allAfter, all)
+	if keysAfter > keys+keys/20 {
+		t.Errorf("the keys of a queue that was worked off take %d bytes, %d before: want it within 5%%", keysAfter, keys)
+	}
+	if buffers := 400_000; allAfter > all+buffers { // the tasks had more than 5 MB
+		t.Errorf("all data takes %d bytes, %d before: want it as it was but for buffers", allAfter, all)
 	}
 }
 
