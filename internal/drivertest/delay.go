@@ -252,6 +252,7 @@ func delayPeek(t *T) {
 		t.Errorf("the last one has the attempt %d and the consumer %q, want none", last.Message.Attempt, last.Consumer)
 	}
 	t.cancel(orders, ids[4])
+	t.delayed(orders, 20)
 	got := t.peekSome(orders, "", driver.PeekRequest{State: driver.Delayed, After: ids[4], Max: 3})
 	t.wantIDs("behind one that has gone", messagesOf(got.Entries), ids[5:8]...)
 	if !got.More {

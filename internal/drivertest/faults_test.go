@@ -24,6 +24,7 @@ type faulty struct {
 	trim               func(ctx context.Context, topic string, before driver.Position) (int64, error)
 	deleteSubscription func(ctx context.Context, topic, s string) error
 	close              func(ctx context.Context) error
+	steering
 }
 
 func (f *faulty) Append(ctx context.Context, topic string, messages []driver.Message) ([]string, error) {
@@ -98,9 +99,10 @@ func (f *faulty) Close(ctx context.Context) error {
 
 // A fault is planted into an engine; at least these cases must fail then.
 type fault struct {
-	name   string
-	plant  func(f *faulty)
-	caught []string
+	name    string
+	plant   func(f *faulty)
+	caught  []string
+	restart func(e *model.Engine) // before the engine is opened again
 }
 
 // every reports true for each nth call.

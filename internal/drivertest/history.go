@@ -92,7 +92,7 @@ func (h *history) step() {
 		do     func()
 	}{
 		{20, h.stepAppend}, {20, h.stepRead}, {8, h.stepJoin}, {25, h.stepFetch}, {25, h.stepSettle},
-		{3, h.stepLeave}, {5, h.stepTrim}, {6, h.stepInspect}, {1, h.stepDeleteSubscription}, {1, h.stepDeleteTopic},
+		{3, h.stepLeave}, {8, h.stepTrim}, {6, h.stepInspect}, {1, h.stepDeleteSubscription}, {1, h.stepDeleteTopic},
 		{2, h.stepRestart}, {5, h.stepAdvance},
 		{2, h.stepBound}, {5, h.stepDeadLetters}, {3, h.stepSeek}, {4, h.stepPause}, {1, h.stepPurge}, {3, h.stepDelay}, {6, h.stepLook},
 	}

@@ -61,8 +61,15 @@ func (t *T) joinQueue(topic string, lease time.Duration) {
 func (t *T) peek(topic, subscription string, state driver.State) (all []driver.Entry) {
 	t.Helper()
 	req := driver.PeekRequest{State: state, Max: 7}
+	seen := map[string]bool{}
 	for {
 		got := t.peekSome(topic, subscription, req)
+		for _, e := range got.Entries {
+			if seen[e.Message.ID] {
+				t.Fatalf("Peek (%s) shows %s on two pages", state, e.Message.ID)
+			}
+			seen[e.Message.ID] = true
+		}
 		all = append(all, got.Entries...)
 		if !got.More {
 			return all
