@@ -203,13 +203,17 @@ func (m *mover) lookAt(topics []string) error {
 		m.mu.Unlock()
 	}
 	for i, topic := range topics {
-		due, err := replies[i].AsInt64()
+		reply, err := replies[i].ToMessage()
 		switch {
 		case rueidis.IsRedisNil(err):
 			m.set(topic, -1)
+			continue
+		case isReply(err, "WRONGTYPE"):
+			continue // whatever others wrote there; a sweep looks again
 		case err != nil:
 			return err
-		default:
+		}
+		if due, err := reply.AsInt64(); err == nil {
 			m.set(topic, max(0, time.Until(time.UnixMilli(due).Add(-clock))))
 		}
 	}

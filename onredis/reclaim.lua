@@ -9,6 +9,7 @@
 -- Returns  {lease in ms, where to go on, messages found lost,
 --           {{id, attempt, {field, value, …}}, …}}
 
+redis.call('HDEL', KEYS[4], '') -- lets what follows pass when memory is full, as in take
 local config = redis.call('HGET', KEYS[2], ARGV[1])
 config = config and cjson.decode(config) or {}
 local lease = config.lease_ms or 30000
@@ -55,7 +56,8 @@ if not config.deleted and pos ~= config.pos then
   redis.call('PERSIST', KEYS[2]) -- what DeleteTopic left there ends after an hour
 end
 
-
+-- What stands before all that is needed was acknowledged by a client that does not
+-- remove it.
 if config.queue and trim then redis.call('XTRIM', KEYS[1], 'MINID', trim) end
 
 local time = redis.call('TIME')

@@ -66,5 +66,8 @@ for i = 3, 4 do
 end
 local counts = redis.call('HMGET', KEYS[6], ARGV[1], ARGV[1] .. ' told')
 local lost, told = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
-if lost > told then redis.call('HSET', KEYS[6], ARGV[1] .. ' told', lost) end
+if lost > told then
+  redis.call('HDEL', KEYS[6], '') -- as above
+  redis.call('HSET', KEYS[6], ARGV[1] .. ' told', lost)
+end
 return {lease, due, taken, delayed, queue, math.max(0, lost - told)}
