@@ -37,11 +37,10 @@ type files struct {
 // file is the one that is written to.
 type file struct {
 	*os.File
-	name     name
-	since    time.Time // its first message
-	size     int64     // what was written
-	synced   int64     // what is on disk
-	messages int64     // since it was opened
+	name   name
+	since  time.Time // its first message
+	size   int64     // what was written
+	synced int64     // what is on disk
 }
 
 func (f *files) path(n name) string { return filepath.Join(f.dir, n.String()) }
@@ -80,7 +79,6 @@ func (f *files) writeAll(messages []*beck.Message) error {
 			}
 			f.pending = append(f.pending, line...)
 		}
-		f.open.messages++
 		if len(f.pending) < chunk {
 			continue
 		}
@@ -181,7 +179,7 @@ func (f *files) complete() error {
 	if err := done.Close(); err != nil {
 		return fmt.Errorf("closing a file: %w", err)
 	}
-	f.log.Info("archive: a file is complete", "file", whole.String(), "bytes", done.size, "messages", done.messages)
+	f.log.Info("archive: a file is complete", "file", whole.String(), "bytes", done.size)
 	return f.sync()
 }
 
