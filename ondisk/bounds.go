@@ -95,7 +95,7 @@ func (e *engine) findRoom(tx *transaction, t *topic, messages []*driver.Message)
 	if !t.bounded() || len(messages) == 0 {
 		return roomFor{count: len(messages)}, nil
 	}
-	past := slices.IndexFunc(t.front, func(f found) bool { return f.number > t.rec.trimmed })
+	past := slices.IndexFunc(t.front, func(f found) bool { return f.number > t.rec.trimmed && f.size >= 0 })
 	if past < 0 {
 		past = len(t.front)
 	}
@@ -153,6 +153,10 @@ func (f *finding) add(size int64, fits bool) (ok bool, err error) {
 		return false, nil
 	}
 	for f.exceeds(f.length+1, f.bytes+size) {
+		if t.isQueue() && !t.config.DropOldest {
+			f.room.full = f.refusal() // all that a queue has is needed
+			return false, nil
+		}
 		exists, err := f.engine.readFront(f.tx, t, f.room.drop)
 		if err != nil {
 			return false, err
@@ -166,8 +170,7 @@ func (f *finding) add(size int64, fits bool) (ok bool, err error) {
 			f.room.drop++
 			continue
 		case oldest.id.Compare(f.needed) >= 0 && !t.config.DropOldest:
-			f.room.full = fmt.Errorf("%w: topic %s holds %d messages of %d bytes in all, and its subscriptions need them; let them catch up, or allow more",
-				driver.ErrTopicFull, t.name, t.rec.length(), t.rec.bytes)
+			f.room.full = f.refusal()
 			return false, nil
 		case f.room.cut.count == dropSize:
 			f.partly = f.room
@@ -181,6 +184,12 @@ func (f *finding) add(size int64, fits bool) (ok bool, err error) {
 	f.length++
 	f.bytes += size
 	return true, nil
+}
+
+func (f *finding) refusal() error {
+	t := f.topic
+	return fmt.Errorf("%w: topic %s holds %d messages of %d bytes in all, and its subscriptions need them; let them catch up, or allow more",
+		driver.ErrTopicFull, t.name, t.rec.length(), t.rec.bytes)
 }
 
 // add takes in the next message to be removed.

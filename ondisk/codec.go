@@ -37,7 +37,7 @@ func decodeUpTo(b []byte, newest byte) (d decoder, format byte) {
 	format = d.byte()
 	switch {
 	case d.err == nil && format == 0:
-		d.err = errRecord
+		d.fail()
 	case d.err == nil && format > newest:
 		d.err = fmt.Errorf("%w: record format %d, this program knows %d", driver.ErrVersion, format, newest)
 	}
@@ -45,8 +45,8 @@ func decodeUpTo(b []byte, newest byte) (d decoder, format byte) {
 }
 
 func (d *decoder) take(n uint64) []byte {
-	if d.err == nil && n > uint64(len(d.b)) {
-		d.err = errRecord
+	if n > uint64(len(d.b)) {
+		d.fail()
 	}
 	if d.err != nil {
 		return nil
@@ -66,7 +66,7 @@ func (d *decoder) byte() byte {
 func (d *decoder) flag() bool {
 	b := d.byte()
 	if b > 1 {
-		d.err = errRecord
+		d.fail()
 	}
 	return b == 1
 }
@@ -74,7 +74,7 @@ func (d *decoder) flag() bool {
 func (d *decoder) number() uint64 {
 	n, size := binary.Uvarint(d.b)
 	if size <= 0 || n > math.MaxInt64 {
-		d.err = errRecord
+		d.fail()
 	}
 	if d.err != nil {
 		return 0
@@ -97,8 +97,15 @@ func (d *decoder) rest() []byte { return d.take(uint64(len(d.b))) }
 
 // finish returns what was wrong, be it bytes left over.
 func (d *decoder) finish() error {
-	if d.err == nil && len(d.b) > 0 {
-		d.err = errRecord
+	if len(d.b) > 0 {
+		d.fail()
 	}
 	return d.err
+}
+
+// fail says that the record can't be right, unless something was wrong before.
+func (d *decoder) fail() {
+	if d.err == nil {
+		d.err = errRecord
+	}
 }

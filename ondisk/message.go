@@ -52,7 +52,7 @@ func decodeContent(m *driver.Message, b []byte) (number uint64, err error) {
 	m.Key = d.string()
 	// A header takes two bytes at least; so many can't be is not made room for.
 	if count := d.number(); count > uint64(len(d.b))/2 {
-		d.err = errRecord
+		d.fail()
 	} else if count > 0 && d.err == nil {
 		m.Headers = make(map[string]string, count)
 		for range count {

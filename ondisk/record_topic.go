@@ -72,7 +72,7 @@ func (r *topicRecord) decode(b []byte) error {
 		r.delayed, r.delaySeq, r.remembered = d.number(), d.number(), d.number()
 	}
 	if r.trimmed > r.appended || r.holes > r.appended-r.trimmed || r.dense > r.appended || r.delayed > r.delaySeq {
-		d.err = errRecord
+		d.fail()
 	}
 	return d.finish()
 }
@@ -120,14 +120,14 @@ func (r *subscriptionRecord) decode(b []byte) error {
 	if format != format1 {
 		flags := d.byte()
 		if flags >= subFlags {
-			d.err = errRecord
+			d.fail()
 		}
 		r.queue, r.paused = flags&subQueue > 0, flags&subPaused > 0
 		r.expires, r.read = time.Duration(d.number()), int64(d.number())
 		r.lost, r.told = d.number(), d.number()
 	}
 	if r.lease <= 0 || r.told > r.lost {
-		d.err = errRecord
+		d.fail()
 	}
 	return d.finish()
 }

@@ -99,7 +99,7 @@ func (r *pendingRecord) decode(b []byte) error {
 	d, format := decodeUpTo(b, format2)
 	flags := d.byte()
 	if flags >= pendingFlags || format == format1 && flags > pendingWaiting {
-		d.err = errRecord
+		d.fail()
 	}
 	*r = pendingRecord{
 		waiting: flags&pendingWaiting > 0, copied: flags&pendingCopied > 0,
@@ -141,8 +141,8 @@ func (r *groupRecord) decode(b []byte) error {
 	r.owner = d.string()
 	count := d.number()
 	bits := d.rest()
-	if d.err == nil && (count+7)/8 != uint64(len(bits)) {
-		d.err = errRecord
+	if (count+7)/8 != uint64(len(bits)) {
+		d.fail()
 	}
 	if d.err != nil {
 		return d.err
@@ -153,7 +153,7 @@ func (r *groupRecord) decode(b []byte) error {
 	}
 	// A group that has no message left is not stored, and no bit is left over.
 	if !slices.Contains(r.gone, false) || count%8 > 0 && bits[len(bits)-1]>>(count%8) > 0 {
-		d.err = errRecord
+		d.fail()
 	}
 	return d.err
 }
