@@ -165,3 +165,28 @@ func TestSchedulesComeBack(t *testing.T) {
 		}
 	}
 }
+
+// Whatever is read, nothing panics, and what is taken for whole is written the
+// same way again.
+func FuzzDecodeEntries(f *testing.F) {
+	f.Add(string(AppendEntries(nil, []*beck.Entry{{Message: &beck.Message{ID: "1", Body: []byte("\xff"), Time: noon}, State: beck.StateHeld, Due: noon}}, true)))
+	f.Add(`{"entries":[{"id":"1","body":"x","state":"dead","since":"2026-11-21T08:00:00Z"}],"more":false}`)
+	f.Add(`{"entries":[{"timeout":"5s","subject":"x"}]}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		_, _ = DecodeRequest([]byte(text))
+		_, _, _ = DecodeBroadcast([]byte(text))
+		entries, more, err := DecodeEntries([]byte(text))
+		if err != nil {
+			return
+		}
+		all := make([]*beck.Entry, len(entries))
+		for i := range entries {
+			all[i] = &entries[i]
+		}
+		written := AppendEntries(nil, all, more)
+		again, _, err := DecodeEntries(bytes.Clone(written))
+		if err != nil || len(again) != len(entries) {
+			t.Fatalf("%s is written as %s, which is read as %v, %v", text, written, again, err)
+		}
+	})
+}
