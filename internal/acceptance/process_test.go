@@ -58,6 +58,7 @@ func TestMain(m *testing.M) {
 	defer stop()
 	bus, err := openBus(ctx, r.At)
 	if err == nil {
+		fmt.Println("ready")
 		err = roles[r.Name](ctx, bus, r)
 	}
 	if err != nil {
@@ -107,10 +108,20 @@ func start(t *testing.T, r role) *process {
 	p := &process{t: t, cmd: exec.Command(os.Args[0])}
 	p.cmd.Env = append(os.Environ(), roleVariable+"="+string(text))
 	p.cmd.Stderr = &p.err
-	if err := p.cmd.Start(); err != nil {
+	out, err := p.cmd.StdoutPipe()
+	if err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.kill)
+	// The first thing that each says tells that signals are seen to.
+	if _, err := out.Read(make([]byte, 256)); err != nil {
+		p.kill()
+		t.Fatalf("the process for %s: %v\n%s", r.Name, err, p.err.String())
+	}
+	go io.Copy(io.Discard, out)
 	return p
 }
 
