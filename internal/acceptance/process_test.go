@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -210,17 +209,6 @@ func open(t *testing.T, d deployment) *beck.Bus {
 	}
 	t.Cleanup(func() { bus.Close(context.WithoutCancel(t.Context())) })
 	return bus
-}
-
-// insist calls do until it succeeds, through outages.
-func insist(ctx context.Context, do func() error) error {
-	for {
-		err := do()
-		if err == nil || ctx.Err() != nil || !errors.Is(err, beck.ErrUnavailable) && !errors.Is(err, beck.ErrUncertain) {
-			return err
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }
 
 // await waits until what is asked for is so.
