@@ -78,6 +78,9 @@ func (b *Bus) Reply(ctx context.Context, service string, reply func(context.Cont
 		}
 		r := &replier{bus: b, service: service, reply: reply, requests: make(chan driver.Request, replyRoom)}
 		stop, err := b.engine.Serve(ctx, service, r.take)
+		if err != nil && ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
