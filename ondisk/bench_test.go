@@ -211,3 +211,20 @@ func inParallelIndexed(b *testing.B, callers int, do func(caller int)) {
 func report(b *testing.B, messages int) {
 	b.ReportMetric(float64(messages)/b.Elapsed().Seconds(), "msg/s")
 }
+
+// BenchmarkWork pushes portions of 100 to a queue, fetches and acknowledges them;
+// beside it the same on a topic, which keeps them.
+func BenchmarkWork(b *testing.B) {
+	for _, queue := range []bool{false, true} {
+		b.Run(fmt.Sprintf("queue=%v", queue), func(b *testing.B) {
+			e := open(b, b.TempDir(), settings{})
+			join(b, e, "topic", driver.QueueSubscription, driver.JoinConfig{Queue: queue})
+			messages := benchMessages(benchBatch)
+			inParallel(b, 8, benchBatch, func() {
+				publish(b, e, "topic", messages...)
+				f := fetch(b, e, "topic", driver.QueueSubscription, "c", benchBatch)
+				settle(b, e, "topic", driver.QueueSubscription, "c", each(driver.Acknowledge, idsOf(f.Messages)...)...)
+			})
+		})
+	}
+}
