@@ -35,21 +35,32 @@ while i <= #ARGV do
   list[#list + 1] = m
 end
 
+-- Numbers for the ids of delayed messages are taken for all of them at once.
+local number
 local function keep(m)
-  local id = string.format('d%013.0f-%010.0f', m.due, redis.call('HINCRBY', KEYS[5], 'delayed', 1))
+  number = number or redis.call('HINCRBY', KEYS[5], 'delayed', #list) - #list
+  number = number + 1
+  local id = string.format('d%013.0f-%010.0f', m.due, number)
   redis.call('HSET', KEYS[7], id, cmsgpack.pack(m.fields))
   if m.once ~= '' then redis.call('HSET', KEYS[7], id .. ' once', m.once) end
   redis.call('ZADD', KEYS[6], m.due, id)
   return id
 end
 
+local remembered = 0
 local function remember(m)
-  for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEYS[10], '-inf', now, 'LIMIT', 0, 10)) do
+  redis.call('HSET', KEYS[9], m.once, m.id)
+  redis.call('ZADD', KEYS[10], now + window, m.once)
+  remembered = remembered + 1
+end
+
+-- prune forgets deduplication ids whose time is over, more than came.
+local function prune()
+  local over = redis.call('ZRANGEBYSCORE', KEYS[10], '-inf', now, 'LIMIT', 0, 10 + 2 * remembered)
+  for _, old in ipairs(over) do
     redis.call('ZREM', KEYS[10], old)
     redis.call('HDEL', KEYS[9], old)
   end
-  redis.call('HSET', KEYS[9], m.once, m.id)
-  redis.call('ZADD', KEYS[10], now + window, m.once)
   for key = 9, 10 do
     if redis.call('PTTL', KEYS[key]) < window then redis.call('PEXPIRE', KEYS[key], window) end
   end
@@ -85,4 +96,5 @@ for _, m in ipairs(list) do
   result[#result + 1] = m.id
 end
 if delayed then setDue() end
+if remembered > 0 then prune() end
 return result
