@@ -110,12 +110,15 @@ func (e *engine) findRoom(tx *transaction, t *topic, messages []*driver.Message)
 			return roomFor{}, err
 		}
 		if !ok {
-			full := f.room.full
-			if f.room = before; full == nil && i == 0 {
+			switch {
+			case f.room.full != nil:
+				// What nobody needs goes all the same.
+			case i == 0:
 				// What was found must go before the rest is looked for.
 				f.room = f.partly
+			default:
+				f.room = before
 			}
-			f.room.full = full
 			break
 		}
 		f.room.count++
