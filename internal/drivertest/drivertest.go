@@ -35,6 +35,8 @@ type Harness struct {
 	// Patience is how long the suite waits for what must come in the end.
 	// Defaults to 30 seconds.
 	Patience time.Duration
+
+	histories int // how many random ones; 0 for a dozen
 }
 
 // Case is one promise and the test of it.

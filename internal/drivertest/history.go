@@ -1,6 +1,7 @@
 package drivertest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -43,7 +44,7 @@ var (
 )
 
 func randomHistories(t *T) {
-	seed, count, steps := uint64(time.Now().UnixNano()), 12, 200
+	seed, count, steps := uint64(time.Now().UnixNano()), cmp.Or(t.h.histories, 12), 200
 	if s := os.Getenv("BECK_HISTORIES"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 {

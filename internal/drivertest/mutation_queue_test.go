@@ -123,9 +123,9 @@ func queueFaults() []fault {
 		{name: "delays nothing", plant: published(func(m *driver.Message) { m.Delay, m.At = 0, time.Time{} }),
 			caught: []string{"delay/not before its time", "delay/at a time", "delay/order", "delay/beside others", "delay/far", "bus queue/delayed", "bus steer/delay and cancel", "histories/random"}},
 		{name: "delivers too early", plant: published(func(m *driver.Message) {
-			m.Delay = m.Delay * 8 / 10
+			m.Delay /= 2
 			if !m.At.IsZero() {
-				m.At = m.At.Add(-50 * time.Millisecond)
+				m.At = m.At.Add(-soon / 2)
 			}
 		}), caught: []string{"delay/not before its time", "delay/at a time", "delay/reader", "delay/fetch alone", "delay/many", "delay/restart", "bus queue/delayed"}},
 		{name: "never wakes anybody", plant: forgetHints(1),

@@ -167,7 +167,7 @@ func steerFaults() []fault {
 				}
 				return open, err
 			}
-		}, caught: []string{"look/outstanding", "dead letters/drop", "bus confirm/dead letters", "histories/random"}},
+		}, caught: []string{"look/outstanding", "dead letters/drop", "bus confirm/dead letters"}},
 		{name: "takes any id for done", plant: func(f *faulty) {
 			f.outstanding = func(ctx context.Context, topic, s string, ids []string) (map[string]driver.State, error) {
 				open, err := f.Engine.Outstanding(ctx, topic, s, ids)

@@ -61,10 +61,11 @@ func plantedHarness(f fault) Harness {
 		return planted(old.Restart())
 	}
 	return Harness{
-		Open:     func(testing.TB) driver.Engine { return planted(model.New(time.Now)) },
-		Reopen:   again,
-		Crash:    again,
-		Patience: 1500 * time.Millisecond,
+		Open:      func(testing.TB) driver.Engine { return planted(model.New(time.Now)) },
+		Reopen:    again,
+		Crash:     again,
+		Patience:  1500 * time.Millisecond,
+		histories: 60, // a fault that comes up seldom must be caught, too
 	}
 }
 

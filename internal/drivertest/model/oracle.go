@@ -96,12 +96,12 @@ func (e *Engine) Trimmable(name string, before driver.Position) (least, most int
 	return int64(kept), int64(n)
 }
 
-// Discard removes exactly n messages from the front of a topic.
+// Discard removes n messages, if there are so many, from the front of a topic.
 func (e *Engine) Discard(name string, n int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if t, ok := e.topics[name]; ok {
-		t.messages = slices.Clone(t.messages[n:])
+		t.messages = slices.Clone(t.messages[min(int(n), len(t.messages)):])
 	}
 }
 
