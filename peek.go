@@ -42,10 +42,10 @@ type PeekOptions struct {
 }
 
 // Peek looks at the messages of a subscription that are in one state, without
-// changing anything: those of StateReady in the order of the topic, those of
-// StateHeld and StateWaiting by when they are due, dead letters as they died. For
-// StateDelayed the subscription is empty. more says that there are others behind
-// these.
+// changing anything: those of StateReady and StateHeld in the order of the topic,
+// those of StateWaiting and StateDelayed by when they are due, dead letters as they
+// died. For StateDelayed the subscription is empty. more says that there are others
+// behind these.
 func (b *Bus) Peek(ctx context.Context, topic, subscription string, state State, o *PeekOptions) (entries []*Entry, more bool, err error) {
 	if o == nil {
 		o = &PeekOptions{}

@@ -43,16 +43,11 @@ func main() {
 	defer bus.Close(context.WithoutCancel(ctx))
 	switch *role {
 	case "stock":
-		err = newStock(map[string]int{"tea": 10, "eggs": 3}).run(ctx, bus)
+		err = newStock().run(ctx, bus)
 	case "sales":
 		err = sales(ctx, bus, os.Stdin, os.Stdout)
 	case "both":
-		go func() {
-			if err := newStock(map[string]int{"tea": 10, "eggs": 3}).run(ctx, bus); err != nil {
-				log.Fatal(err)
-			}
-		}()
-		err = sales(ctx, bus, os.Stdin, os.Stdout)
+		err = both(ctx, bus, os.Stdin, os.Stdout)
 	default:
 		err = fmt.Errorf("-run %q: it takes stock, sales or both", *role)
 	}
@@ -78,7 +73,7 @@ type stock struct {
 	count map[string]int
 }
 
-func newStock(count map[string]int) *stock { return &stock{count: count} }
+func newStock() *stock { return &stock{count: map[string]int{"tea": 10, "eggs": 3}} }
 
 // run answers, and takes note of orders, until ctx ends.
 func (s *stock) run(ctx context.Context, bus *beck.Bus) error {
@@ -116,6 +111,27 @@ func (s *stock) note(_ context.Context, m *beck.Message) error {
 	defer s.mu.Unlock()
 	s.count[o.Article] -= o.Count
 	return nil
+}
+
+// both runs stock for as long as sales has orders.
+func both(ctx context.Context, bus *beck.Bus, in io.Reader, out io.Writer) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- newStock().run(ctx, bus)
+		stop()
+	}()
+	// Orders that are there already would come before stock does.
+	for ctx.Err() == nil {
+		if _, err := bus.Request(ctx, inStock, beck.Message{Body: []byte("tea")}); !errors.Is(err, beck.ErrNoReplier) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	err := sales(ctx, bus, in, out)
+	stop()
+	return errors.Join(err, <-ended)
 }
 
 // sales reads an article and a number in each line, and orders them.

@@ -36,7 +36,7 @@ func testServices(t *testing.T, at string) {
 		t.Errorf("that took %v", took)
 	}
 
-	s := newStock(map[string]int{"tea": 10, "eggs": 3})
+	s := newStock()
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- s.run(running, bus) }()
@@ -76,5 +76,20 @@ func testServices(t *testing.T, at string) {
 	stop()
 	if err := <-ended; err != nil || left() != 3 {
 		t.Errorf("%d are left, not 3: %v", left(), err)
+	}
+}
+
+func TestBothInOne(t *testing.T) {
+	bus, err := place.Open(t.Context(), "disk:"+t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bus.Close(t.Context())
+	var out bytes.Buffer
+	if err := both(t.Context(), bus, strings.NewReader("tea 4\n"), &out); err != nil {
+		t.Error(err)
+	}
+	if want := "tea: 4 ordered\n"; out.String() != want {
+		t.Errorf("it said %q, want %q", out.String(), want)
 	}
 }
