@@ -33,7 +33,7 @@ if there then
     if info[i] == 'last-generated-id' then last = info[i + 1] end
   end
 end
-for i = 3, #KEYS do redis.call('DEL', KEYS[i]) end
+for i = 3, #KEYS do redis.call('UNLINK', KEYS[i]) end -- freed in the background
 
 -- As in seek.
 for _, name in ipairs(groups) do

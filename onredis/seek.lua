@@ -27,7 +27,7 @@ end
 config.pos = from
 redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(config))
 redis.call('PERSIST', KEYS[2])
-for i = 3, 5 do redis.call('DEL', KEYS[i]) end
+for i = 3, 5 do redis.call('UNLINK', KEYS[i]) end -- freed in the background, however much it is
 
 -- A new group in place of the old one forgets what was pending at once, however
 -- much that is. Its consumers are known again, so that they are shown.
