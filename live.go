@@ -76,10 +76,10 @@ func (b *Bus) listen(ctx context.Context, pattern string) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.stop = stop
-	// Whoever never loops must not keep the bus from ending.
-	context.AfterFunc(ctx, stop)
-	context.AfterFunc(b.ctx, stop)
+	// Whoever never loops listens until ctx ends; and ctx, which may go on for
+	// long, must not keep what has ended.
+	forget := context.AfterFunc(ctx, stop)
+	l.stop = func() { forget(); stop() }
 	return l, nil
 }
 

@@ -33,24 +33,31 @@ func (b *Bus) Outstanding(ctx context.Context, topic, subscription string, ids .
 
 // Hear is Listen with functions that are called, one at a time, and must not
 // block: receive for what is broadcast, missed where something may not have come.
-// It has begun when Hear returns, and ends with stop, which must be called and
-// waits for a call that is under way, or when the bus is closed.
+// It has begun when Hear returns, and ends with stop, which waits for a call that
+// is under way, or when the bus is closed.
 func (b *Bus) Hear(ctx context.Context, pattern string, receive func(subject string, body []byte), missed func()) (stop func(), err error) {
-	end, err := b.beginLasting()
-	if err == nil {
-		var unlisten func()
-		if err = CheckPattern(pattern); err == nil {
-			unlisten, err = b.engine.Listen(ctx, pattern, driver.Listener{
-				Receive: func(subject string, body []byte) { b.stats.heard.Add(1); receive(subject, body) },
-				Missed:  missed,
-			})
-		}
-		if err == nil {
-			return sync.OnceFunc(func() { unlisten(); end() }), nil
-		}
-		end()
+	err = CheckPattern(pattern)
+	if err == nil && (receive == nil || missed == nil) {
+		err = fmt.Errorf("%w: no function to listen with", ErrOption)
 	}
-	return nil, wrap("listen", at{pattern}, err)
+	if err != nil {
+		return nil, wrap("listen", at{pattern}, err)
+	}
+	end, err := b.beginLasting()
+	if err != nil {
+		return nil, wrap("listen", at{pattern}, err)
+	}
+	unlisten, err := b.engine.Listen(ctx, pattern, driver.Listener{
+		Receive: func(subject string, body []byte) { b.stats.heard.Add(1); receive(subject, body) },
+		Missed:  missed,
+	})
+	if err != nil {
+		end()
+		return nil, wrap("listen", at{pattern}, err)
+	}
+	once := sync.OnceFunc(func() { unlisten(); end() })
+	forget := context.AfterFunc(b.ctx, once)
+	return func() { forget(); once() }, nil
 }
 
 // Serve is Reply with a function that is given each request, with the time at
@@ -59,7 +66,11 @@ func (b *Bus) Hear(ctx context.Context, pattern string, receive func(subject str
 // returns. Serve has begun when it returns, and takes requests until stop, which
 // must be called; those taken may be answered after it.
 func (b *Bus) Serve(ctx context.Context, service string, take func(m *Message, deadline time.Time, answer func(ctx context.Context, body []byte, failure string) error)) (stop func(), err error) {
-	if err := CheckName(service); err != nil {
+	err = CheckName(service)
+	if err == nil && take == nil {
+		err = fmt.Errorf("%w: no function to reply with", ErrOption)
+	}
+	if err != nil {
 		return nil, wrap("reply", at{service}, err)
 	}
 	end, err := b.beginLasting()
