@@ -2,8 +2,10 @@ package beck
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/beckmq/beck/internal/driver"
@@ -18,7 +20,8 @@ type BatchHandler func(ctx context.Context, messages []*Message) error
 
 // BatchError is returned by a BatchHandler to decide for each message by itself:
 // it has as many errors as there were messages, in the same order, nil for those
-// that are done.
+// that are done. It may be wrapped. With another number, or joined with other
+// errors, it decides for none: all messages are retried.
 type BatchError []error
 
 func (e BatchError) Error() string {
@@ -263,17 +266,27 @@ func (w *worker) callBatch(messages []*Message) (outcomes []driver.Settlement) {
 	n := int64(len(messages))
 	w.bus.stats.handling.Add(n)
 	defer w.bus.stats.handling.Add(-n)
-	err := w.work.batch(w.ctx, messages)
-	each, ok := err.(BatchError)
-	if ok && len(each) != len(messages) {
-		err, ok = fmt.Errorf("the handler returned %d errors for %d messages: %w", len(each), len(messages), err), false
-	}
-	for i, m := range messages {
-		if ok {
-			outcomes[i] = w.outcome(m, each[i])
-		} else {
-			outcomes[i] = w.outcome(m, err)
-		}
+	for i, err := range ofEach(w.work.batch(w.ctx, messages), len(messages)) {
+		outcomes[i] = w.outcome(messages[i], err)
 	}
 	return outcomes
+}
+
+// ofEach is what a handler's error says of each of n messages.
+func ofEach(err error, n int) []error {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if _, ok := e.(*dead); ok {
+			return slices.Repeat([]error{err}, n)
+		}
+		if some, ok := e.(BatchError); ok && len(some) == n {
+			return some
+		} else if ok {
+			err = fmt.Errorf("the handler returned %d errors for %d messages: %v", len(some), n, err)
+		}
+	}
+	if some := BatchError(nil); errors.As(err, &some) {
+		// That one of them is dead, say, must not be taken to be said of all.
+		err = errors.New(reason(err))
+	}
+	return slices.Repeat([]error{err}, n)
 }

@@ -144,6 +144,38 @@ func TestBatchThatFailsAsAWholeIsRetried(t *testing.T) {
 	}
 }
 
+// What a handler says of one message must not become of another.
+func TestBatchErrorIsOfWhomItNames(t *testing.T) {
+	hopeless := beck.Dead(errors.New("hopeless"))
+	for name, c := range map[string]struct {
+		err                 error
+		dead, retried, done uint64
+	}{
+		"as it is":       {beck.BatchError{hopeless, nil, errors.New("later")}, 1, 1, 1},
+		"wrapped":        {fmt.Errorf("storing: %w", beck.BatchError{hopeless, nil, nil}), 1, 0, 2},
+		"too short":      {beck.BatchError{hopeless}, 0, 3, 0},
+		"too long":       {beck.BatchError{nil, nil, nil, hopeless}, 0, 3, 0},
+		"wrapped, short": {fmt.Errorf("storing: %w", beck.BatchError{hopeless}), 0, 3, 0},
+		"joined":         {errors.Join(beck.BatchError{hopeless, nil, nil}, errors.New("not stored")), 0, 3, 0},
+		"all are dead":   {beck.Dead(beck.BatchError{errors.New("one"), nil, nil}), 3, 0, 0},
+		"dead, wrapped":  {fmt.Errorf("storing: %w", hopeless), 3, 0, 0},
+		"none":           {beck.BatchError(nil), 0, 3, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bus, _ := open(t)
+			publish(t, bus, "topic", 0, 3)
+			o := &beck.BatchOptions{Max: 3, Wait: 5 * time.Second, SubscribeOptions: beck.SubscribeOptions{
+				Backoff: func(int) time.Duration { return time.Hour },
+			}}
+			batches(t, bus, "topic", o, func([]*beck.Message) (bool, error) { return true, c.err })
+			if s := bus.Stats(); s.DeadLettered != c.dead || s.Retried != c.retried || s.Acknowledged != c.done {
+				t.Errorf("%d dead, %d retried, %d acknowledged; want %d, %d, %d",
+					s.DeadLettered, s.Retried, s.Acknowledged, c.dead, c.retried, c.done)
+			}
+		})
+	}
+}
+
 // Batches are handled side by side, but never two with the same key.
 func TestBatchesKeepTheOrderOfKeys(t *testing.T) {
 	bus, _ := open(t)
