@@ -1,8 +1,12 @@
 package cron
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"strings"
 	"time"
 
 	"github.com/beckmq/beck"
@@ -33,7 +37,10 @@ const (
 const maxHeaderBytes = beck.MaxHeaderBytes - 512
 
 // Add stores a schedule, in place of the one with its name if there is one. Its
-// ticks after Last are published by [Run], or those after now if that is zero. A
+// ticks after Last are published by [Run]. If Last is zero, those are meant that
+// come after now; but where the schedule is there already, with the same Spec and
+// Zone, it goes on from its last tick. So a program may add its schedules whenever
+// it starts, and misses nothing by that; to begin anew, delete a schedule first. A
 // Spec, Zone or Missed that makes no sense is beck.ErrOption.
 func Add(ctx context.Context, bus *beck.Bus, s beck.Schedule) error {
 	if _, err := parse(&s); err != nil {
@@ -46,7 +53,53 @@ func Add(ctx context.Context, bus *beck.Bus, s beck.Schedule) error {
 	if size > maxHeaderBytes {
 		return fmt.Errorf("cron: schedule %s: %w: its headers have more than the %d bytes allowed", quoted(s.Name), beck.ErrTooLarge, maxHeaderBytes)
 	}
+	if s.Last.IsZero() {
+		there, err := find(ctx, bus, s.Name)
+		switch {
+		case err != nil:
+			return err
+		case there == nil:
+		case same(there, &s):
+			return nil
+		case there.Spec == s.Spec && there.Zone == s.Zone:
+			s.Last = there.Last
+		}
+	}
 	return bus.PutSchedule(ctx, s)
+}
+
+// find returns the schedule with a name, nil if there is none.
+func find(ctx context.Context, bus *beck.Bus, name string) (*beck.Schedule, error) {
+	list, err := bus.Schedules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range list {
+		if s.Name == name {
+			return s, nil
+		}
+	}
+	return nil, nil
+}
+
+// same reports whether a schedule that is there is what somebody wants to put.
+func same(there, s *beck.Schedule) bool {
+	m, wanted := &there.Message, &s.Message
+	return there.Topic == s.Topic && there.Spec == s.Spec && there.Zone == s.Zone &&
+		cmp.Or(there.Missed, Once) == cmp.Or(s.Missed, Once) &&
+		(s.Version == "" || s.Version == there.Version) &&
+		m.Key == wanted.Key && wanted.Body != nil && bytes.Equal(m.Body, wanted.Body) &&
+		len(m.Headers) == len(wanted.Headers) && maps.Equal(m.Headers, lower(wanted.Headers)) &&
+		wanted.Delay == 0 && wanted.At.IsZero() && wanted.DedupeID == ""
+}
+
+// lower has the names of headers as they are stored.
+func lower(headers map[string]string) map[string]string {
+	low := make(map[string]string, len(headers))
+	for name, value := range headers {
+		low[strings.ToLower(name)] = value
+	}
+	return low
 }
 
 // Next returns the first tick of a schedule after a time, in the schedule's zone;

@@ -7,11 +7,11 @@
 //	…
 //	err = cron.Run(ctx, bus, nil)
 //
-// Schedules are stored in the engine: [Add] may be called anywhere, and every
-// [Run] on the same engine knows within two seconds. Any number of processes may
-// run it, and it is wise to have more than one do so: the engine publishes a
-// tick together with the note that it is published, so each tick is published
-// once, also if the process that was about to do so dies.
+// Schedules are stored in the engine: [Add] may be called anywhere, at every start
+// of a program, and every [Run] on the same engine knows within two seconds. Any
+// number of processes may run it, and it is wise to have more than one do so: the
+// engine publishes a tick together with the note that it is published, so each
+// tick is published once, also if the process that was about to do so dies.
 //
 // # When
 //
@@ -51,7 +51,8 @@
 // fastest publishes, so a tick is as early as that clock is; those behind find it
 // published, and never publish it again. A process whose clock is far ahead
 // publishes ticks of the future, and nothing more is published until that time has
-// come; Run logs a warning when it sees that.
+// come, unless the schedule is deleted and added anew; Run logs a warning when it
+// sees that.
 //
 // # Messages
 //

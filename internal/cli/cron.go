@@ -43,7 +43,8 @@ func (p *program) cronAddCommand() *cobra.Command {
 		Use:   "add NAME SPEC TOPIC [BODY]",
 		Short: "Have a message published again and again",
 		Long: `Stores a schedule, in place of the one with its name if there is one, and prints
-when the next message is due. SPEC is one of
+when the next message is due. One with the same SPEC and zone goes on from its
+last tick; to begin anew, remove it first. SPEC is one of
 
   */5 * * * *      minute, hour, day of the month, month, day of the week
   */10 * * * * *   the same with seconds in front
@@ -96,6 +97,16 @@ func (p *program) cronAdd(ctx context.Context, args []string, f *cronFlags) erro
 	return p.withBus(ctx, true, func(bus *beck.Bus) error {
 		if err := cron.Add(ctx, bus, s); err != nil {
 			return err
+		}
+		// One that was there may go on from its last tick.
+		list, err := bus.Schedules(ctx)
+		if err != nil {
+			return err
+		}
+		for _, there := range list {
+			if there.Name == s.Name {
+				s.Last = there.Last
+			}
 		}
 		return p.out.write(ctx, []byte(nextTick(&s)+"\n"))
 	})
