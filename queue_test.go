@@ -122,7 +122,7 @@ func TestSeveralQueuesByWeight(t *testing.T) {
 			cancel()
 		}
 		mu.Unlock()
-		time.Sleep(200 * time.Microsecond)
+		time.Sleep(2 * time.Millisecond) // more than it takes to fetch the next ones
 		mu.Lock()
 		running--
 		mu.Unlock()
