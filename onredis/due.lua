@@ -7,48 +7,55 @@
 --           ms until the next one is due, 0 if one is now, -1 if there is none,
 --           "ok", "full" or an error}
 
--- One portion is what is read at a time.
 local max, moved, answer = tonumber(ARGV[1]), 0, 'ok'
-local portion, bytes = 50, 1048576
+-- It reads some at a time, few while they are large, and ends behind so many bytes:
+-- then more is due at once.
+local portion, bytes = 4, 4194304
 
 local function move(ids)
-  local list, sizes, size = {}, {}, 0
-  for _, id in ipairs(ids) do
-    local packed = redis.call('HGET', KEYS[7], id)
+  local list, sizes, gone, size = {}, {}, {}, 0
+  for i, packed in ipairs(redis.call('HMGET', KEYS[7], unpack(ids))) do
     if packed then
       size = size + #packed
-      if #list > 0 and size > bytes then break end
       local fields = cmsgpack.unpack(packed)
       fields[#fields + 1] = 'header:beck-delayed-id'
-      fields[#fields + 1] = id
-      list[#list + 1] = {id = id, fields = fields}
+      fields[#fields + 1] = ids[i]
+      list[#list + 1] = {id = ids[i], fields = fields}
       sizes[#sizes + 1] = sizeOf(fields)
     else
-      redis.call('ZREM', KEYS[6], id) -- someone else removed it
+      gone[#gone + 1] = ids[i] -- someone else removed it
     end
   end
+  local over = {}
   local room = makeRoom(sizes)
   for i, m in ipairs(list) do
     if i > room then
       if room == 0 then answer = 'full' end
-      return
+      break
     end
     local _, failed = publish(m.fields)
     if failed then
       answer = failed
-      return
+      break
     end
-    redis.call('ZREM', KEYS[6], m.id)
-    redis.call('HDEL', KEYS[7], m.id, m.id .. ' once')
+    gone[#gone + 1] = m.id
+    over[#over + 1] = m.id
+    over[#over + 1] = m.id .. ' once'
     moved = moved + 1
   end
+  if #gone > 0 then redis.call('ZREM', KEYS[6], unpack(gone)) end
+  if #over > 0 then redis.call('HDEL', KEYS[7], unpack(over)) end
+  bytes = bytes - size
+  portion = size < 131072 and math.min(2 * portion, 64) or math.max(1, math.floor(portion / 4))
 end
 
-while moved < max and answer == 'ok' do
-  local ids = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', now, 'LIMIT', 0, math.min(portion, max - moved))
+while moved < max and bytes > 0 and answer == 'ok' do
+  local count = math.min(portion, max - moved)
+  local ids = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', now, 'LIMIT', 0, count)
   if #ids == 0 then break end
   makeTopic() -- not for nothing: it may just have been deleted
   move(ids)
+  if #ids < count then break end
 end
 setDue()
 local left, due = -1, redis.call('GET', KEYS[8])

@@ -10,16 +10,17 @@
 --          that are stored}
 
 local window = config.dedupe_window_ms or tonumber(ARGV[1])
-local list, sizes, batch, i = {}, {}, {}, 2
+local list, sizes, batch, asked, i = {}, {}, {}, {}, 2
 while i <= #ARGV do
   local when, m = ARGV[i], {once = ARGV[i + 1], fields = {}}
   for j = 1, tonumber(ARGV[i + 2]) do m.fields[j] = ARGV[i + 2 + j] end
   i = i + 3 + #m.fields
   if m.once ~= '' then
     m.same = batch[m.once]
-    batch[m.once] = batch[m.once] or #list + 1
-    local ends = redis.call('ZSCORE', KEYS[10], m.once)
-    if ends and tonumber(ends) > now then m.id = redis.call('HGET', KEYS[9], m.once) end
+    if not m.same then
+      batch[m.once] = #list + 1
+      asked[#asked + 1] = m.once
+    end
   end
   if when:sub(1, 1) == '+' then
     -- Counted from the end of this millisecond, so as never to be early.
@@ -28,38 +29,55 @@ while i <= #ARGV do
     m.due = tonumber(when:sub(2))
     if m.due <= now then m.due = nil end
   end
+  list[#list + 1] = m
+end
+
+-- What needs a command for each of its parts is done by one for all messages, here
+-- and below.
+if #asked > 0 then
+  for j, id in ipairs(redis.call('HMGET', KEYS[9], unpack(asked))) do
+    local ends = id and redis.call('ZSCORE', KEYS[10], asked[j])
+    if ends and tonumber(ends) > now then list[batch[asked[j]]].id = id end
+  end
+end
+for _, m in ipairs(list) do
   if not m.same and not m.id and not m.due then
     sizes[#sizes + 1] = sizeOf(m.fields)
     m.place = #sizes
   end
-  list[#list + 1] = m
 end
 
--- Numbers for the ids of delayed messages are taken for all of them at once.
 local number
+local kept, dues = {}, {}
 local function keep(m)
   number = number or redis.call('HINCRBY', KEYS[5], 'delayed', #list) - #list
   number = number + 1
   local id = string.format('d%013.0f-%010.0f', m.due, number)
-  redis.call('HSET', KEYS[7], id, cmsgpack.pack(m.fields))
-  if m.once ~= '' then redis.call('HSET', KEYS[7], id .. ' once', m.once) end
-  redis.call('ZADD', KEYS[6], m.due, id)
+  kept[#kept + 1] = id
+  kept[#kept + 1] = cmsgpack.pack(m.fields)
+  if m.once ~= '' then
+    kept[#kept + 1] = id .. ' once'
+    kept[#kept + 1] = m.once
+  end
+  dues[#dues + 1] = m.due
+  dues[#dues + 1] = id
   return id
 end
 
-local remembered = 0
+local once, ends = {}, {}
 local function remember(m)
-  redis.call('HSET', KEYS[9], m.once, m.id)
-  redis.call('ZADD', KEYS[10], now + window, m.once)
-  remembered = remembered + 1
+  once[#once + 1] = m.once
+  once[#once + 1] = m.id
+  ends[#ends + 1] = now + window
+  ends[#ends + 1] = m.once
 end
 
 -- prune forgets deduplication ids whose time is over, more than came.
 local function prune()
-  local over = redis.call('ZRANGEBYSCORE', KEYS[10], '-inf', now, 'LIMIT', 0, 10 + 2 * remembered)
-  for _, old in ipairs(over) do
-    redis.call('ZREM', KEYS[10], old)
-    redis.call('HDEL', KEYS[9], old)
+  local over = redis.call('ZRANGEBYSCORE', KEYS[10], '-inf', now, 'LIMIT', 0, 10 + #once)
+  if #over > 0 then
+    redis.call('ZREM', KEYS[10], unpack(over))
+    redis.call('HDEL', KEYS[9], unpack(over))
   end
   for key = 9, 10 do
     if redis.call('PTTL', KEYS[key]) < window then redis.call('PEXPIRE', KEYS[key], window) end
@@ -67,13 +85,13 @@ local function prune()
 end
 
 makeTopic()
-local result, room, delayed = {'ok'}, 0, false
+local result, room = {'ok'}, 0
 for _, m in ipairs(list) do
   if m.same then
     m.id = list[m.same].id
   elseif not m.id then
     if m.due then
-      m.id, delayed = keep(m), true
+      m.id = keep(m)
     else
       if m.place > room then
         local rest = {}
@@ -95,6 +113,14 @@ for _, m in ipairs(list) do
   end
   result[#result + 1] = m.id
 end
-if delayed then setDue() end
-if remembered > 0 then prune() end
+if #kept > 0 then
+  redis.call('HSET', KEYS[7], unpack(kept))
+  redis.call('ZADD', KEYS[6], unpack(dues))
+  setDue()
+end
+if #once > 0 then
+  redis.call('HSET', KEYS[9], unpack(once))
+  redis.call('ZADD', KEYS[10], unpack(ends))
+  prune()
+end
 return result

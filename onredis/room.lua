@@ -13,10 +13,8 @@ local maxMessages, maxBytes = config.max_messages or 0, config.max_bytes or 0
 
 -- makeTopic makes the topic if it isn't there: a stream without entries.
 local function makeTopic()
-  if redis.call('EXISTS', KEYS[1]) == 1 then
-    redis.call('XLEN', KEYS[1]) -- fails if it is no stream
-    return
-  end
+  -- XLEN fails if it is no stream.
+  if redis.call('XLEN', KEYS[1]) > 0 or redis.call('EXISTS', KEYS[1]) == 1 then return end
   redis.call('XGROUP', 'CREATE', KEYS[1], 'none', '0-0', 'MKSTREAM')
   redis.call('XGROUP', 'DESTROY', KEYS[1], 'none')
 end
