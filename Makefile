@@ -3,7 +3,7 @@
 #             and it may
 # make bench  the table of `beck bench` on disk and on a Redis of its own
 # make show   what is promised, shown on running systems, in full: processes over
-#             Redis and a server on disk, some of which are killed; ten minutes
+#             Redis and a server on disk, some of which are killed; five minutes
 # make build  bin/beck
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2

@@ -98,8 +98,11 @@ func TestTasksSurviveTheirWorkers(t *testing.T) {
 		if d.redis != nil && float64(after) > 1.05*float64(before) {
 			t.Errorf("Redis took %d bytes before, and takes %d after", before, after)
 		}
-		t.Logf("%d tasks done in %.1f s by 8 workers in 4 processes, 2 of them killed; %d done twice, all of them held at the kill; memory of Redis %d before, %d after",
-			len(done), took.Seconds(), twice, before, after)
+		t.Logf("%d tasks done in %.1f s by 8 workers in 4 processes, 2 of them killed; %d done twice, all of them held at the kill",
+			len(done), took.Seconds(), twice)
+		if d.redis != nil {
+			t.Logf("Redis took %d bytes before, and takes %d after", before, after)
+		}
 	})
 }
 
