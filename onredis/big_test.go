@@ -1,6 +1,8 @@
 package onredis
 
 import (
+	"errors"
+	"fmt"
 	"regexp"
 	"strconv"
 	"testing"
@@ -59,6 +61,72 @@ func TestMuchIsFreedInTheBackground(t *testing.T) {
 		}
 		if left := s.Do("KEYS", "*:waiting:*"); left != "" {
 			t.Errorf("%s leaves %s", name, left)
+		}
+	}
+}
+
+// TestBoundsSetLate bounds topics that have much more than that: what comes next makes
+// up for it by several scripts, each of which is short.
+func TestBoundsSetLate(t *testing.T) {
+	const stored, most = 35_000, 100
+	e, s := start(t)
+	for name, add := range map[string]func(topic string) error{
+		"publish": func(topic string) error {
+			ids, err := e.Append(t.Context(), topic, batchOf(3))
+			if len(ids) != 3 {
+				t.Errorf("%d of 3 messages published", len(ids))
+			}
+			return err
+		},
+		"delayed": func(topic string) error {
+			delay(t, e, topic, time.Millisecond, time.Millisecond, time.Millisecond)
+			time.Sleep(5 * time.Millisecond)
+			for {
+				if next, err := e.moveDue(t.Context(), topic); next != 0 || err != nil {
+					return err
+				}
+			}
+		},
+		"tick": func(topic string) error {
+			schedule := driver.Schedule{Name: topic, Topic: topic, Version: "1"}
+			if err := e.PutSchedule(t.Context(), schedule); err != nil {
+				return err
+			}
+			for i := range 3 {
+				_, done, err := e.Tick(t.Context(), schedule, time.Now().Add(time.Duration(i)*time.Second), batchOf(1)[0])
+				if err != nil || !done {
+					return errors.Join(err, fmt.Errorf("tick done: %v", done))
+				}
+			}
+			return nil
+		},
+	} {
+		for _, needed := range []bool{true, false} {
+			topic := fmt.Sprint(name, needed)
+			join(t, e, topic, "s", time.Hour)
+			s.Do("EVAL", "for i=1,ARGV[1] do redis.call('XADD',KEYS[1],'*','body','x') end", "1", "beck:"+topic, fmt.Sprint(stored))
+			if !needed {
+				if err := e.Seek(t.Context(), topic, "s", driver.Position{Kind: driver.End}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			configure(t, e, topic, func(c *driver.TopicConfig) { c.MaxMessages, c.DropOldest = most, needed })
+			before := calls(s)["evalsha"]
+			if err := add(topic); err != nil {
+				t.Fatalf("%s: %v", topic, err)
+			}
+			if n := calls(s)["evalsha"] - before; n < stored/10_000 {
+				t.Errorf("%s: %d messages were removed by %d scripts: want them short", topic, stored, n)
+			}
+			dropped := int64(0)
+			if needed {
+				dropped = stored + 3 - most
+			}
+			info, err := e.Topic(t.Context(), topic)
+			if err != nil || info.Length != most || info.Dropped != dropped || info.Subscriptions[0].Lost != dropped {
+				t.Errorf("%s: %d messages, %d dropped, %d lost (%v), want %d, %d, %d", topic,
+					info.Length, info.Dropped, info.Subscriptions[0].Lost, err, most, dropped, dropped)
+			}
 		}
 	}
 }

@@ -5,7 +5,7 @@
 -- ARGV     1 how many to move at most
 -- Returns  {how many were moved,
 --           ms until the next one is due, 0 if one is now, -1 if there is none,
---           "ok", "full" or an error}
+--           "ok", "full", "again" if it is to be tried again, or an error}
 
 local max, moved, answer = tonumber(ARGV[1]), 0, 'ok'
 -- It reads some at a time, few while they are large, and ends behind so many bytes:
@@ -30,7 +30,7 @@ local function move(ids)
   local room = makeRoom(sizes)
   for i, m in ipairs(list) do
     if i > room then
-      if room == 0 then answer = 'full' end
+      if room == 0 then answer = tired and 'again' or 'full' end
       break
     end
     local _, failed = publish(m.fields)
@@ -49,7 +49,7 @@ local function move(ids)
   portion = size < 131072 and math.min(2 * portion, 64) or math.max(1, math.floor(portion / 4))
 end
 
-while moved < max and bytes > 0 and answer == 'ok' do
+while moved < max and bytes > 0 and answer == 'ok' and not tired do
   local count = math.min(portion, max - moved)
   local ids = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', now, 'LIMIT', 0, count)
   if #ids == 0 then break end

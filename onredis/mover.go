@@ -336,6 +336,8 @@ func (e *engine) moveDue(ctx context.Context, topic string) (next time.Duration,
 		return 0, err
 	case answer == "full":
 		return 0, full(topic)
+	case answer == "again": // it has made some of the room
+		return 0, nil
 	case answer != "ok":
 		return 0, e.explainReply(ctx, answer, keys[0])
 	case left < 0:

@@ -51,20 +51,21 @@ func (e *engine) appendScripted(ctx context.Context, topic string, messages []dr
 			size += weight(m)
 			n++
 		}
-		messages = messages[n:]
 		reply, err := e.work.run(ctx, e.scripts.publish, keys, args...)
 		if err != nil {
 			return ids, e.explain(ctx, err, keys[0], writing)
 		}
+		before := len(ids)
 		if ids, err = e.readPublished(ctx, topic, ids, n, reply); err != nil {
 			return ids, err
 		}
+		messages = messages[len(ids)-before:]
 	}
 	return ids, nil
 }
 
-// readPublished adds the ids that the script publish returned, and turns its
-// answer into an error.
+// readPublished adds the ids that the script publish returned, fewer than n if the
+// rest is to be tried again, and turns its answer into an error.
 func (e *engine) readPublished(ctx context.Context, topic string, ids []string, n int, reply rueidis.RedisMessage) ([]string, error) {
 	parts, err := reply.AsStrSlice()
 	if err != nil || len(parts) == 0 {
@@ -81,11 +82,11 @@ func (e *engine) readPublished(ctx context.Context, topic string, ids []string, 
 		ids = append(ids, text)
 	}
 	switch answer := parts[0]; {
-	case answer == "ok" && len(parts) == 1+n:
+	case answer == "ok" && len(parts) == 1+n, answer == "again" && len(parts) <= n:
 		return ids, nil
 	case answer == "full":
 		return ids, full(topic)
-	case answer == "ok":
+	case answer == "ok", answer == "again":
 		return ids, fmt.Errorf("%w: the script publish returned %d ids for %d messages", driver.ErrCorrupt, len(parts)-1, n)
 	default:
 		return ids, e.explainReply(ctx, strings.TrimPrefix(answer, "ERR "), e.names.stream(topic))

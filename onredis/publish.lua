@@ -6,7 +6,7 @@
 --          not configured, then for each message: its time ("" for at once, "+" and
 --          ms of delay, "@" and ms since 1970), its deduplication id or "", the
 --          number of its fields and values, and these
--- Returns  {"ok", "full", or an error, then the ids of the messages at the front
+-- Returns  {"ok", "full", "again" if the rest is to be tried again, or an error, then the ids of the messages at the front
 --          that are stored}
 
 local window = config.dedupe_window_ms or tonumber(ARGV[1])
@@ -99,7 +99,7 @@ for _, m in ipairs(list) do
         room = room + makeRoom(rest)
       end
       if m.place > room then
-        result[1] = 'full'
+        result[1] = tired and 'again' or 'full'
         break
       end
       local failed

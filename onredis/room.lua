@@ -63,10 +63,9 @@ local function drop(entries, list)
   local last = entries[#entries][1]
   for _, r in ipairs(list) do
     local lost = 0
-    for i, entry in ipairs(entries) do
-      if later(entry[1], r.delivered) then
-        lost, needed[i] = lost + 1, true
-      end
+    for i = #entries, 1, -1 do
+      if not later(entries[i][1], r.delivered) then break end
+      lost, needed[i] = lost + 1, true
     end
     while r.pending do
       local pending = redis.call('XPENDING', KEYS[1], r.name, '-', last, 100)
@@ -85,6 +84,10 @@ local function drop(entries, list)
   if dropped > 0 then redis.call('HINCRBY', KEYS[5], 'dropped', dropped) end
 end
 
+-- One script looks at so many messages and bytes at most to remove them, not to hold
+-- up Redis. Then it is tired: it is to be called again, and goes on.
+local looks, looked, tired = 10000, 16777216, false
+
 -- remove removes the oldest messages, at most count, and returns how many: those
 -- that nobody needs, and if drops is set the others, too. It looks at few at a time
 -- if they are large.
@@ -99,6 +102,10 @@ local function remove(count, drops)
   end
   local removed, step = 0, 1
   while removed < count do
+    if looks <= 0 or looked <= 0 then
+      tired = true
+      break
+    end
     step = math.min(step, count - removed)
     local entries = redis.call('XRANGE', KEYS[1], '-', drops and '+' or '(' .. to, 'COUNT', step)
     if #entries == 0 then break end
@@ -106,6 +113,7 @@ local function remove(count, drops)
     for _, entry in ipairs(entries) do
       for _, field in ipairs(entry[2]) do size = size + #field end
     end
+    looks, looked = looks - #entries, looked - size
     if drops and not later(to, entries[#entries][1]) then drop(entries, list) end
     removed = removed + redis.call('XTRIM', KEYS[1], 'MAXLEN', redis.call('XLEN', KEYS[1]) - #entries)
     step = size < 262144 and step * 2 or math.max(1, math.floor(step / 4))
@@ -115,7 +123,8 @@ local function remove(count, drops)
 end
 
 -- makeRoom makes room for the first of some messages, given their sizes in bytes,
--- and returns for how many of them there is.
+-- and returns for how many of them there is. If that is none because it is tired,
+-- there may be room the next time.
 local function makeRoom(sizes)
   local n = #sizes
   if n == 0 or maxMessages == 0 and maxBytes == 0 then return n end
@@ -146,6 +155,7 @@ local function makeRoom(sizes)
     local length = redis.call('XLEN', KEYS[1])
     if length == 0 or remove(math.ceil(over / bytes * length), config.drop_oldest) == 0 then break end
     bytes = used()
+    if tired then break end
   end
   local fit = 0
   while fit < n and bytes + sizes[fit + 1] <= maxBytes do

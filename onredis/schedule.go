@@ -188,13 +188,16 @@ func (e *engine) Tick(ctx context.Context, s driver.Schedule, tick time.Time, m 
 		return "", false, tooManyHeaders()
 	}
 	args := append([]string{s.Name, s.Version, strconv.FormatInt(tick.UnixMilli(), 10)}, fields...)
-	reply, err := e.work.run(ctx, e.scripts.tick, keys, args...)
-	if err != nil {
-		return "", false, e.explain(ctx, err, keys[0], writing)
-	}
-	parts, err := reply.AsStrSlice()
-	if err != nil || len(parts) == 0 {
-		return "", false, fmt.Errorf("%w: the script tick returned %d parts: %v", driver.ErrCorrupt, len(parts), err)
+	parts := []string{"again"}
+	for parts[0] == "again" {
+		reply, err := e.work.run(ctx, e.scripts.tick, keys, args...)
+		if err != nil {
+			return "", false, e.explain(ctx, err, keys[0], writing)
+		}
+		parts, err = reply.AsStrSlice()
+		if err != nil || len(parts) == 0 {
+			return "", false, fmt.Errorf("%w: the script tick returned %d parts: %v", driver.ErrCorrupt, len(parts), err)
+		}
 	}
 	switch answer := parts[0]; {
 	case answer == "not now":
