@@ -35,19 +35,22 @@ func (b *Bus) Confirm(ctx context.Context, topic string, ids []string, subscript
 }
 
 func (b *Bus) confirm(ctx context.Context, topic string, ids, subscriptions []string) error {
+	looking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(b.ctx, cancel)()
 	open := map[string]map[string]State{}
 	for _, name := range subscriptions {
 		open[name] = nil
 	}
 	var trouble retrying
 	for look := 0; ; look++ {
-		err := b.lookForOpen(ctx, topic, ids, open)
+		err := b.lookForOpen(looking, topic, ids, open)
 		switch {
-		case err != nil && ctx.Err() != nil:
+		case err != nil && looking.Err() != nil:
 		case err != nil && !transient(err):
 			return err
 		case err != nil:
-			if trouble.wait(ctx, b.log, "confirming "+topic, err) == nil {
+			if trouble.wait(looking, b.log, "confirming "+topic, err) == nil {
 				continue
 			}
 		default:
@@ -61,10 +64,11 @@ func (b *Bus) confirm(ctx context.Context, topic string, ids, subscriptions []st
 		}
 		select {
 		case <-time.After(jittered(backoff(look, firstLook, lastLook))):
-		case <-ctx.Done():
+		case <-looking.Done():
+			if ctx.Err() == nil {
+				return ErrClosed
+			}
 			return &UnconfirmedError{Open: known(open, ids), Err: context.Cause(ctx)}
-		case <-b.ctx.Done():
-			return ErrClosed
 		}
 	}
 }

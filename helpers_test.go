@@ -49,6 +49,13 @@ func (f *faulty) Settle(ctx context.Context, topic, subscription, consumer strin
 	return notHeld, err
 }
 
+func (f *faulty) Outstanding(ctx context.Context, topic, subscription string, ids []string) (map[string]driver.State, error) {
+	if f.down.Load() {
+		return nil, fmt.Errorf("test: %w", driver.ErrUnavailable)
+	}
+	return f.Engine.Outstanding(ctx, topic, subscription, ids)
+}
+
 func open(t testing.TB) (*beck.Bus, *faulty) {
 	t.Helper()
 	engine := &faulty{Engine: model.New(time.Now)}

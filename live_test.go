@@ -67,10 +67,12 @@ func TestWhatGoesWrongTravelsBack(t *testing.T) {
 			panic("oh no")
 		case "large":
 			return make([]byte, beck.DefaultMaxBody+1), nil
+		case "silent":
+			return nil, errors.New("")
 		}
 		return nil, errors.New("no such thing")
 	})
-	for body, want := range map[string]string{"error": "no such thing", "panic": "oh no", "large": "more than the"} {
+	for body, want := range map[string]string{"error": "no such thing", "panic": "oh no", "large": "more than the", "silent": "*errors.errorString"} {
 		_, err := bus.Request(t.Context(), "bad", beck.Message{Body: []byte(body)})
 		var failed *beck.AnswerError
 		if !errors.As(err, &failed) || failed.Service != "bad" || !strings.Contains(failed.Text, want) {

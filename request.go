@@ -1,6 +1,7 @@
 package beck
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ const (
 	// many requests wait for their turn.
 	maxReplies = 256
 	replyRoom  = 4096
+	// maxRefusals is how many of those who ask too much are told so at a time.
+	maxRefusals = 64
 	// answerTime bounds the sending of an answer.
 	answerTime = 10 * time.Second
 )
@@ -76,7 +79,10 @@ func (b *Bus) Reply(ctx context.Context, service string, reply func(context.Cont
 		if reply == nil {
 			return fmt.Errorf("%w: no function to reply with", ErrOption)
 		}
-		r := &replier{bus: b, service: service, reply: reply, requests: make(chan driver.Request, replyRoom)}
+		r := &replier{
+			bus: b, service: service, reply: reply,
+			requests: make(chan driver.Request, replyRoom), refusals: make(chan struct{}, maxRefusals),
+		}
 		stop, err := b.engine.Serve(ctx, service, r.take)
 		if err != nil && ctx.Err() != nil {
 			return nil
@@ -100,47 +106,57 @@ type replier struct {
 	service  string
 	reply    func(context.Context, *Message) ([]byte, error)
 	requests chan driver.Request
+	refusals chan struct{}
+	running  sync.WaitGroup
 }
 
 // take is called by the engine, and must not block.
 func (r *replier) take(q driver.Request) {
 	select {
 	case r.requests <- q:
+		return
 	default:
-		go r.answer(q, driver.Answer{Failure: "the replier has too much to do"})
+	}
+	select {
+	case r.refusals <- struct{}{}:
+		r.running.Go(func() {
+			defer func() { <-r.refusals }()
+			r.answer(q, driver.Answer{Failure: "the replier has too much to do"})
+		})
+	default:
+		// Even that is too much; whoever asked finds out when his time is over.
 	}
 }
 
 // run handles requests until ctx ends, and then those that have been taken.
 func (r *replier) run(ctx, handlers context.Context, stop func()) {
-	var running sync.WaitGroup
-	defer running.Wait()
+	defer r.running.Wait()
 	slots := make(chan struct{}, maxReplies)
-	begin := func(q driver.Request) {
-		slots <- struct{}{}
-		running.Go(func() {
+	handle := func(q driver.Request) {
+		r.running.Go(func() {
 			defer func() { <-slots }()
 			r.handle(handlers, q)
 		})
 	}
-	for {
+	ending, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.bus.ctx, cancel)()
+	for ending.Err() == nil {
 		select {
-		case q := <-r.requests:
-			begin(q)
-			continue
-		case <-ctx.Done():
-		case <-r.bus.ctx.Done():
-		}
-		stop() // none comes behind this
-		for {
+		case <-ending.Done():
+		case slots <- struct{}{}:
 			select {
 			case q := <-r.requests:
-				begin(q)
-				continue
-			default:
+				handle(q)
+			case <-ending.Done():
+				<-slots
 			}
-			return
 		}
+	}
+	stop() // none comes behind this
+	for len(r.requests) > 0 {
+		slots <- struct{}{}
+		handle(<-r.requests)
 	}
 }
 
@@ -160,7 +176,8 @@ func (r *replier) handle(handlers context.Context, q driver.Request) {
 	body, err := r.call(ctx, &m)
 	switch {
 	case err != nil:
-		answer.Failure = reason(err)
+		// An empty one would say that nothing failed.
+		answer.Failure = cmp.Or(reason(err), fmt.Sprintf("%T without a text", err))
 	case len(body) > r.bus.maxBody:
 		answer.Failure = fmt.Sprintf("the answer has %d bytes, more than the %d allowed", len(body), r.bus.maxBody)
 	default:
@@ -185,9 +202,11 @@ func (r *replier) answer(q driver.Request, a driver.Answer) {
 	}
 	ctx, cancel := context.WithTimeout(r.bus.hard, answerTime)
 	defer cancel()
-	if err := q.Answer(ctx, a); err != nil && !errors.Is(err, ErrClosed) {
+	err := q.Answer(ctx, a)
+	switch {
+	case err == nil:
+		r.bus.stats.replies.Add(1)
+	case !errors.Is(err, ErrClosed):
 		r.bus.log.Warn("beck: an answer could not be sent", "service", r.service, "error", err)
-		return
 	}
-	r.bus.stats.replies.Add(1)
 }
