@@ -189,7 +189,7 @@ func isDead(err error) bool {
 	return errors.As(err, &d)
 }
 
-// maxReason bounds what is stored of a handler's error.
+// maxReason bounds what is stored of a reason, in bytes.
 const maxReason = 1000
 
 func reason(err error) (s string) {
@@ -198,7 +198,11 @@ func reason(err error) (s string) {
 			s = fmt.Sprintf("%T, whose Error panicked", err)
 		}
 	}()
-	s = strings.ToValidUTF8(err.Error(), "\uFFFD")
+	return shortened(err.Error())
+}
+
+func shortened(reason string) string {
+	s := strings.ToValidUTF8(reason, "\uFFFD")
 	if len(s) > maxReason {
 		s = strings.ToValidUTF8(s[:maxReason], "") + "…"
 	}

@@ -219,7 +219,7 @@ func Ack(id string) Settlement {
 }
 
 // Retry has the message delivered again after a delay, to any consumer. The
-// reason is kept for people; it may be empty.
+// reason is kept for people, up to 1000 bytes of it; it may be empty.
 func Retry(id string, after time.Duration, reason string) Settlement {
 	return Settlement{driver.Settlement{ID: id, Do: driver.Retry, After: max(0, after), Reason: reason}}
 }
@@ -230,7 +230,8 @@ func Release(id string) Settlement {
 	return Settlement{driver.Settlement{ID: id, Do: driver.Release}}
 }
 
-// Bury moves the message to the dead letters of the subscription.
+// Bury moves the message to the dead letters of the subscription, with a reason as
+// in Retry.
 func Bury(id, reason string) Settlement {
 	return Settlement{driver.Settlement{ID: id, Do: driver.DeadLetter, Reason: reason}}
 }
@@ -258,6 +259,7 @@ func (b *Bus) Settle(ctx context.Context, topic, subscription, consumer string, 
 			if list[i] = s.s; s.s.Do == 0 || s.s.ID == "" {
 				return fmt.Errorf("%w: settlement %d of %d is empty", ErrOption, i+1, len(settlements))
 			}
+			list[i].Reason = shortened(s.s.Reason)
 		}
 		notHeld, err := b.settle(ctx, topic, subscription, consumer, list)
 		if len(notHeld) > 0 {

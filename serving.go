@@ -94,7 +94,7 @@ func (b *Bus) Serve(ctx context.Context, service string, take func(m *Message, d
 func (b *Bus) answer(ctx context.Context, q driver.Request, body []byte, failure string) error {
 	switch {
 	case failure != "":
-		body = nil
+		body, failure = nil, shortened(failure)
 	case len(body) > b.maxBody:
 		return fmt.Errorf("%w: the answer has %d bytes, more than the %d allowed", ErrTooLarge, len(body), b.maxBody)
 	}

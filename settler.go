@@ -7,8 +7,13 @@ import (
 	"github.com/beckmq/beck/internal/driver"
 )
 
-// settleBatch is the most settlements sent at once.
-const settleBatch = 1000
+const (
+	// settleBatch is the most settlements sent at once.
+	settleBatch = 1000
+	// settleReasons is how many bytes of reasons are sent at once, about: a server
+	// takes a MiB, in which each of them may need six.
+	settleReasons = 100 << 10
+)
 
 // settleLoop sends outcomes: all that gathered while the last ones were under
 // way go together. It returns when everything is sent after drained, or ctx
@@ -41,7 +46,10 @@ func (c *consumer) settleLoop(ctx, handlers context.Context, drained <-chan stru
 func (c *consumer) takeOutcomes() []outcome {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := min(len(c.outcomes), settleBatch)
+	n := 0
+	for bytes := 0; n < min(len(c.outcomes), settleBatch) && bytes < settleReasons; n++ {
+		bytes += len(c.outcomes[n].Reason)
+	}
 	batch := c.outcomes[:n:n]
 	if c.outcomes = c.outcomes[n:]; len(c.outcomes) == 0 {
 		c.outcomes = nil

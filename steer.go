@@ -3,6 +3,7 @@ package beck
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,8 +137,9 @@ func (b *Bus) Purge(ctx context.Context, topic string) (removed int64, err error
 
 // Requeue gives dead letters back to their subscription, and to it alone: they
 // are delivered again at once, and their attempts counted anew. It returns how
-// many; ids that are not among the dead letters are named by an error that is
-// ErrMessageNotFound, and all others requeued nevertheless.
+// many, an id that is given twice counting once; ids that are not among the dead
+// letters are named by an error that is ErrMessageNotFound, and all others requeued
+// nevertheless.
 func (b *Bus) Requeue(ctx context.Context, topic, subscription string, ids ...string) (done int, err error) {
 	err = b.do("requeue", at{topic, subscription}, func() error {
 		done, err = b.each(ids, func(some []string) ([]string, error) {
@@ -178,6 +180,7 @@ func (b *Bus) each(ids []string, do func([]string) (missing []string, err error)
 	if err := checkIDs(ids); err != nil || len(ids) == 0 {
 		return 0, err
 	}
+	ids = once(ids)
 	missing, err := do(ids)
 	switch {
 	case err != nil:
@@ -186,6 +189,16 @@ func (b *Bus) each(ids []string, do func([]string) (missing []string, err error)
 		return len(ids) - len(missing), &missingError{missing}
 	}
 	return len(ids), nil
+}
+
+// once leaves out ids that are given again, which would not be there a second time.
+func once(ids []string) []string {
+	seen := make(map[string]bool, len(ids))
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+		again := seen[id]
+		seen[id] = true
+		return again
+	})
 }
 
 // checkIDs checks ids that are given to a call.
