@@ -80,7 +80,7 @@ func (r *reader) fetch(ctx context.Context) (*beck.Fetched, error) {
 	case err == nil:
 		r.works()
 		return got, nil
-	case ctx.Err() != nil || !transient(err):
+	case !transient(err):
 		return nil, err
 	}
 	r.recover = true
@@ -101,7 +101,7 @@ func (r *reader) store(ctx context.Context, messages []*beck.Message) error {
 	for {
 		err := r.bus.Settle(finishing, r.topic, r.subscription, r.options.Consumer, settlements...)
 		switch {
-		case err == nil || errors.Is(err, beck.ErrNotHeld):
+		case err == nil || errors.Is(err, beck.ErrNotHeld) && !transient(err):
 			// The lease may have ended, and another archiver have it; or an attempt
 			// before this one was made and its answer lost.
 			r.works()
@@ -145,7 +145,7 @@ func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // transient reports whether trying again may help.
 func transient(err error) bool {
-	return errors.Is(err, beck.ErrUnavailable) || errors.Is(err, beck.ErrUncertain)
+	return errors.Is(err, beck.ErrUnavailable) || errors.Is(err, beck.ErrUncertain) || errors.Is(err, beck.ErrFull)
 }
 
 // pause waits before the next attempt.

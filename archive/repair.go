@@ -137,7 +137,7 @@ func (f *files) reopen(n name) (err error) {
 func (f *files) keepDamaged(n name, from *os.File, offset int64) error {
 	n.part = false
 	beside := f.path(n) + ".damaged"
-	to, err := os.OpenFile(beside, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	to, err := os.OpenFile(beside, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}
