@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -71,7 +72,7 @@ func Publishing(o *Options) func(ctx context.Context, topic string, messages []b
 			if headers == nil {
 				headers = map[string]string{}
 			}
-			t.propagator.Inject(ctx, propagation.MapCarrier(headers))
+			t.propagator.Inject(ctx, carrier{headers})
 			messages[i].Headers = headers
 		}
 		return func(ids []string, err error) {
@@ -81,6 +82,16 @@ func Publishing(o *Options) func(ctx context.Context, topic string, messages []b
 			finish(span, err)
 		}
 	}
+}
+
+// carrier takes the place of headers of the same name in another case, as in those
+// of an HTTP request that are passed on: a message can't have both.
+type carrier struct{ propagation.MapCarrier }
+
+func (c carrier) Set(name, value string) {
+	name = strings.ToLower(name)
+	maps.DeleteFunc(c.MapCarrier, func(other, _ string) bool { return strings.ToLower(other) == name })
+	c.MapCarrier.Set(name, value)
 }
 
 // Handler is a middleware: each message is handled in a consumer span.

@@ -155,6 +155,24 @@ func TestFailuresToPublish(t *testing.T) {
 	}
 }
 
+// What came with an HTTP request may be passed on as it is.
+func TestHeadersInAnotherCase(t *testing.T) {
+	_, recorder, bus := traced(t, Options{})
+	headers := map[string]string{"Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "X": "y"}
+	if _, err := bus.Publish(t.Context(), "orders", beck.Message{Headers: headers, Body: []byte("1")}); err != nil {
+		t.Fatal(err)
+	}
+	page, err := bus.Read(t.Context(), "orders", beck.FromStart, 1)
+	if err != nil || len(page.Messages) != 1 {
+		t.Fatal(page, err)
+	}
+	span := named(t, recorder, "publish orders")[0].SpanContext()
+	want := fmt.Sprintf("00-%s-%s-01", span.TraceID(), span.SpanID())
+	if got := page.Messages[0].Headers; got["traceparent"] != want || got["x"] != "y" || len(headers) != 2 {
+		t.Errorf("headers %v, want the traceparent %s", got, want)
+	}
+}
+
 func TestNewTraces(t *testing.T) {
 	o, recorder, bus := traced(t, Options{NewTraces: true})
 	ctx, stop := within(t)
