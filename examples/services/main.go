@@ -134,21 +134,48 @@ func both(ctx context.Context, bus *beck.Bus, in io.Reader, out io.Writer) error
 	return errors.Join(err, <-ended)
 }
 
-// sales reads an article and a number in each line, and orders them.
+// sales reads an article and a number in each line, and orders them, until there
+// is no other line, or ctx ends.
 func sales(ctx context.Context, bus *beck.Bus, in io.Reader, out io.Writer) error {
-	for lines := bufio.NewScanner(in); lines.Scan(); {
-		var o Order
-		if n, _ := fmt.Sscan(strings.TrimSpace(lines.Text()), &o.Article, &o.Count); n != 2 || o.Count < 1 {
-			fmt.Fprintf(out, "%s: an article and a number are wanted\n", lines.Text())
-			continue
+	lines, failed := make(chan string), make(chan error, 1)
+	go func() {
+		defer close(lines)
+		scanner := bufio.NewScanner(in)
+		for scanner.Scan() {
+			select {
+			case lines <- scanner.Text():
+			case <-ctx.Done():
+				failed <- nil
+				return
+			}
 		}
-		if err := order(ctx, bus, o); err != nil {
-			fmt.Fprintf(out, "%s: %s\n", o.Article, explain(err))
-			continue
+		failed <- scanner.Err()
+	}()
+	for {
+		select {
+		case line, more := <-lines:
+			if !more {
+				return <-failed
+			}
+			sell(ctx, bus, line, out)
+		case <-ctx.Done():
+			return nil
 		}
-		fmt.Fprintf(out, "%s: %d ordered\n", o.Article, o.Count)
 	}
-	return nil
+}
+
+// sell orders what a line says.
+func sell(ctx context.Context, bus *beck.Bus, line string, out io.Writer) {
+	var o Order
+	if n, _ := fmt.Sscan(strings.TrimSpace(line), &o.Article, &o.Count); n != 2 || o.Count < 1 {
+		fmt.Fprintf(out, "%s: an article and a number are wanted\n", line)
+		return
+	}
+	if err := order(ctx, bus, o); err != nil {
+		fmt.Fprintf(out, "%s: %s\n", o.Article, explain(err))
+		return
+	}
+	fmt.Fprintf(out, "%s: %d ordered\n", o.Article, o.Count)
 }
 
 var errTooFew = errors.New("there are not enough")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -91,5 +92,23 @@ func TestBothInOne(t *testing.T) {
 	}
 	if want := "tea: 4 ordered\n"; out.String() != want {
 		t.Errorf("it said %q, want %q", out.String(), want)
+	}
+}
+
+// Somebody who interrupts the program need not enter another order first.
+func TestSalesEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	in, typing := io.Pipe()
+	defer typing.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- sales(ctx, nil, in, io.Discard) }()
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it goes on")
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"github.com/beckmq/beck"
@@ -72,6 +73,9 @@ type Order struct {
 func (o Order) check() error {
 	if o.Item == "" || o.Count < 1 {
 		return errors.New(`an order has an "item" and a "count" of at least 1`)
+	}
+	if strings.ContainsAny(o.Item, "\r\n") {
+		return errors.New("an item has one line") // browsers are shown it as one
 	}
 	return nil
 }

@@ -44,6 +44,7 @@ func testShop(t *testing.T, at string) {
 	order(t, web.URL, `{"item":"tea","count":2}`, "key1", http.StatusAccepted)
 	order(t, web.URL, `{"item":"tea"}`, "", http.StatusBadRequest)
 	order(t, web.URL, `eggs`, "", http.StatusBadRequest)
+	order(t, web.URL, `{"item":"tea\n\ndata: gold","count":1}`, "", http.StatusBadRequest)
 
 	page, err := http.Get(web.URL + "/shipped")
 	if err != nil {
