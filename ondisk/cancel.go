@@ -152,9 +152,9 @@ func (e *engine) cancel(tx *transaction, t *topic, removed map[streamid.ID]delay
 	}
 	tx.touch(t)
 	if t.rec.delayed == 0 {
-		e.noneDue(t)
+		e.noneDue(tx, t)
 	} else if next != t.due {
-		e.setDue(t, next)
+		e.setDue(tx, t, next)
 	}
 	return nil
 }

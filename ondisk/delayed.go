@@ -66,29 +66,35 @@ func (tx *transaction) delay(e *engine, t *topic, m *driver.Message, now time.Ti
 	}
 	tx.set(idKey(id, tagDelayed, t.name), rec.encode())
 	if t.rec.delayed == 1 || id.Compare(t.due) < 0 {
-		e.setDue(t, id)
+		e.setDue(tx, t, id)
 	}
 	tx.touch(t)
 	return id
 }
 
 // setDue notes which delayed message is the first.
-func (e *engine) setDue(t *topic, id streamid.ID) {
-	t.due = id
-	t.nextDue.Store(int64(id.Millis))
-	e.mover.set(t.name, int64(id.Millis))
+func (e *engine) setDue(tx *transaction, t *topic, id streamid.ID) {
+	e.moveAt(tx, t, id, int64(id.Millis))
 }
 
-func (e *engine) noneDue(t *topic) {
-	t.due = streamid.ID{}
-	t.nextDue.Store(0)
-	e.mover.set(t.name, 0)
+func (e *engine) noneDue(tx *transaction, t *topic) { e.moveAt(tx, t, streamid.ID{}, 0) }
+
+// moveAt notes which delayed message is the first, and when it is to be moved. The
+// transaction is nil if the disk holds it already.
+func (e *engine) moveAt(tx *transaction, t *topic, id streamid.ID, at int64) {
+	t.due, t.moves = id, at
+	e.mover.set(t.name, at)
+	if tx == nil {
+		t.nextDue.Store(at)
+		return
+	}
+	tx.onDurable(func() { t.nextDue.Store(at) })
 }
 
 // loadDue finds the first delayed message of a topic.
 func (e *engine) loadDue(t *topic) error {
 	if t.rec.delayed == 0 {
-		e.noneDue(t)
+		e.noneDue(nil, t)
 		return nil
 	}
 	iter, err := e.delayedFrom(t, t.due)
@@ -106,7 +112,7 @@ func (e *engine) loadDue(t *topic) error {
 	if !ok {
 		return e.corrupt(iter.Key(), errRecord)
 	}
-	e.setDue(t, id)
+	e.setDue(nil, t, id)
 	return nil
 }
 
@@ -147,7 +153,7 @@ func (e *engine) move(ctx context.Context, name string) error {
 		}
 		now := e.now()
 		if t.due.Millis > uint64(max(0, now.UnixMilli())) {
-			e.setDue(t, t.due)
+			e.setDue(tx, t, t.due)
 			return nil
 		}
 		if tx.unseen(t) {
@@ -212,34 +218,25 @@ func (e *engine) moveDue(tx *transaction, t *topic, now time.Time) error {
 	}
 	switch {
 	case room.count < len(ids):
-		t.due = ids[room.count]
 		wait := time.Duration(0)
 		if room.count == 0 && room.cut.count == 0 {
 			wait = moveAgain // for room
 		}
-		again := now.Add(wait).UnixMilli()
-		t.nextDue.Store(again)
-		e.mover.set(t.name, again)
+		e.moveAt(tx, t, ids[room.count], now.Add(wait).UnixMilli())
 	case found:
-		e.setDue(t, next)
+		e.setDue(tx, t, next)
 	default:
-		e.noneDue(t)
+		e.noneDue(tx, t)
 	}
 	return nil
 }
 
-// moveIfDue is for those who fetch.
+// moveIfDue is for those who fetch. They need not wait until all is moved that is
+// due.
 func (e *engine) moveIfDue(ctx context.Context, t *topic) error {
-	for {
-		due := t.nextDue.Load()
-		if due == 0 || due > e.now().UnixMilli() {
-			return nil
-		}
-		if err := e.move(ctx, t.name); err != nil {
-			return err
-		}
-		if e.find(t.name) != t {
-			return nil
-		}
+	due := t.nextDue.Load()
+	if due == 0 || due > e.now().UnixMilli() {
+		return nil
 	}
+	return e.move(ctx, t.name)
 }

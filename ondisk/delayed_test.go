@@ -8,12 +8,23 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/beckmq/beck/internal/driver"
 )
 
 func delayed(body string, delay time.Duration) driver.Message {
 	return driver.Message{Body: []byte(body), Delay: delay}
+}
+
+// moveAll has all enter that is due and finds room.
+func moveAll(t *testing.T, e *engine, topic string) {
+	t.Helper()
+	for due := e.find(topic).nextDue.Load(); due != 0 && due <= e.now().UnixMilli(); due = e.find(topic).nextDue.Load() {
+		if err := e.move(t.Context(), topic); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // Delayed messages enter by themselves, in time and never early, though nobody
@@ -83,6 +94,36 @@ func TestDelayedOverRestart(t *testing.T) {
 		t.Errorf("fetched %q", got)
 	}
 	audit(t, e)
+}
+
+// Whoever fetches gets what is due, though the disk is still busy with moving it.
+func TestDelayedWhileMoving(t *testing.T) {
+	clock := newMovingClock()
+	release := make(chan struct{})
+	slow := &faults{fails: onLog(func(op errorfs.Op) bool {
+		if op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo {
+			<-release
+		}
+		return false
+	})}
+	e := open(t, "db", settings{fs: errorfs.Wrap(vfs.NewMem(), slow), reserve: 1, now: clock.now})
+	join(t, e, "a", "s", driver.JoinConfig{})
+	publish(t, e, "a", delayed("0", time.Minute), delayed("1", time.Hour))
+	clock.forward(time.Minute)
+	slow.armed.Store(true)
+	before := e.applied.Load()
+	moved := make(chan error, 1)
+	go func() { moved <- e.move(t.Context(), "a") }()
+	for deadline := time.Now().Add(20 * time.Second); e.applied.Load() == before && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	time.AfterFunc(50*time.Millisecond, func() { close(release) })
+	if got := text(fetch(t, e, "a", "s", "c", 10).Messages); got != "0/1 " {
+		t.Errorf("fetched %q", got)
+	}
+	if err := <-moved; err != nil {
+		t.Error(err)
+	}
 }
 
 // A full topic takes what is delayed as soon as it has room, and blocks nothing.

@@ -76,8 +76,10 @@ type topic struct {
 	config *driver.TopicConfig
 	front  []found   // its oldest messages, if it has bounds: see bounds.go
 	warned time.Time // that messages were dropped
-	// due is the first of the messages that wait for their time, if there are.
-	due streamid.ID
+	// due is the first of the messages that wait for their time, if there are, and
+	// moves when it is to be moved, ms since 1970; 0 if there is none.
+	due   streamid.ID
+	moves int64
 
 	// warm is set once the topic was checked against its messages and the
 	// pending messages of its subscriptions were loaded.
@@ -94,7 +96,8 @@ type topic struct {
 	// floor is an id before which there is no message: reading need not look at
 	// what was removed there.
 	floor atomic.Pointer[streamid.ID]
-	// nextDue is due in ms since 1970, or 0; maxAge is that of config.
+	// nextDue is moves as far as the disk holds it: for whoever finds nothing due
+	// any more, what was due can be read. maxAge is that of config.
 	nextDue, maxAge atomic.Int64
 	// expiring says that some of its subscriptions may expire.
 	expiring atomic.Bool

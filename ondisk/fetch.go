@@ -108,7 +108,7 @@ func (f *fetching) decide(tx *transaction) error {
 	f.fetched.More = dueLeft || newLeft
 	f.fetched.Next = f.sub.next(now)
 	if t.rec.delayed > 0 {
-		due := max(time.Millisecond, time.UnixMilli(t.nextDue.Load()).Sub(now))
+		due := max(time.Millisecond, time.UnixMilli(t.moves).Sub(now))
 		if f.fetched.Next == 0 || due < f.fetched.Next {
 			f.fetched.Next = due
 		}

@@ -120,7 +120,7 @@ func (e *engine) DeleteTopic(ctx context.Context, name string) error {
 		}
 		t.trimmed.Store(t.rec.appended)
 		delete(e.state.topics, name)
-		e.noneDue(t)
+		e.noneDue(tx, t)
 		e.state.recent.drop(e.state.batch)
 		for _, tag := range slices.Concat([]byte{tagMessage, tagSub, tagConfig, tagDelayed, tagDedupe, tagForget}, deliveredTags, deadTags) {
 			prefix := tableKey(tag, name)

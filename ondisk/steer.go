@@ -100,7 +100,7 @@ func (e *engine) Purge(ctx context.Context, name string) (removed int64, err err
 		t.trimmed.Store(t.rec.trimmed)
 		floor := t.rec.last.Next()
 		t.floor.Store(&floor)
-		e.noneDue(t)
+		e.noneDue(tx, t)
 		for _, tag := range []byte{tagMessage, tagDelayed} {
 			prefix := tableKey(tag, name)
 			tx.deleteRange(prefix, rangeEnd(prefix))
