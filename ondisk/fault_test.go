@@ -76,6 +76,7 @@ func TestFailedWrites(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			if c.leaks && !leaksAllowed() {
+				t.Parallel() // it waits for the other process
 				runAllowingLeaks(t)
 				return
 			}

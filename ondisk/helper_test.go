@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -47,7 +46,7 @@ func mustOpen(t testing.TB, dir string, set settings) *engine {
 
 func quiet(set settings) settings {
 	if set.log == nil {
-		set.log = slog.New(slog.NewTextHandler(io.Discard, nil))
+		set.log = slog.New(slog.DiscardHandler)
 	}
 	return set
 }

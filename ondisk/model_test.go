@@ -2,6 +2,7 @@ package ondisk
 
 import (
 	"cmp"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -151,35 +152,42 @@ func (m *modelSub) keeps() string {
 // reopens the directory now and then.
 func TestLikeModel(t *testing.T) {
 	for seed := range uint64(20) {
-		random := rand.New(rand.NewPCG(seed, 1))
-		m := &modelSub{t: t, clock: newClock(), lease: time.Second, pending: map[string]*modelPending{}}
-		set := settings{fs: vfs.NewMem(), reserve: 1, now: m.clock.now}
-		e := mustOpen(t, "db", set)
-		join(t, e, "a", "s", driver.JoinConfig{Lease: m.lease})
-		for range 200 {
-			// Two calls never set the same deadline.
-			m.clock.at = m.clock.at.Add(time.Duration(1+random.IntN(100)) * time.Millisecond)
-			switch random.IntN(24) {
-			case 20, 21, 22, 23:
-				m.steer(e, random)
-			case 0:
-				shut(t, e)
-				e = mustOpen(t, "db", set)
-			case 1, 2, 3:
-				m.ids = append(m.ids, publish(t, e, "a", bodies(0, 1+random.IntN(20))...)...)
-			case 4:
-				m.trim(e)
-			case 5, 6, 7, 8, 9:
-				m.tryFetch(e, driver.FetchRequest{
-					Consumer: []string{"c", "d"}[random.IntN(2)], Max: 1 + random.IntN(15), Recover: random.IntN(10) == 0,
-				})
-			default:
-				m.trySettle(e, random)
-			}
-			m.check(e)
-		}
-		shut(t, e)
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			likeModel(t, rand.New(rand.NewPCG(seed, 1)))
+		})
 	}
+}
+
+func likeModel(t *testing.T, random *rand.Rand) {
+	t.Helper()
+	m := &modelSub{t: t, clock: newClock(), lease: time.Second, pending: map[string]*modelPending{}}
+	set := settings{fs: vfs.NewMem(), reserve: 1, now: m.clock.now}
+	e := mustOpen(t, "db", set)
+	join(t, e, "a", "s", driver.JoinConfig{Lease: m.lease})
+	for range 200 {
+		// Two calls never set the same deadline.
+		m.clock.at = m.clock.at.Add(time.Duration(1+random.IntN(100)) * time.Millisecond)
+		switch random.IntN(24) {
+		case 20, 21, 22, 23:
+			m.steer(e, random)
+		case 0:
+			shut(t, e)
+			e = mustOpen(t, "db", set)
+		case 1, 2, 3:
+			m.ids = append(m.ids, publish(t, e, "a", bodies(0, 1+random.IntN(20))...)...)
+		case 4:
+			m.trim(e)
+		case 5, 6, 7, 8, 9:
+			m.tryFetch(e, driver.FetchRequest{
+				Consumer: []string{"c", "d"}[random.IntN(2)], Max: 1 + random.IntN(15), Recover: random.IntN(10) == 0,
+			})
+		default:
+			m.trySettle(e, random)
+		}
+		m.check(e)
+	}
+	shut(t, e)
 }
 
 func (m *modelSub) trim(e *engine) {

@@ -6,9 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/beckmq/beck"
 	"github.com/beckmq/beck/internal/driver"
@@ -58,18 +59,23 @@ func TestOpenRefuses(t *testing.T) {
 // A store that lost its newest batches in a way that leaves the rest whole is
 // found out by its mark.
 func TestOlderStore(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "db")
-	e := mustOpen(t, dir, settings{})
+	files := vfs.NewCrashableMem()
+	set := settings{fs: files, reserve: 1}
+	e := mustOpen(t, "db", set)
 	publish(t, e, "a", bodies(0, 1)...)
 	shut(t, e)
-	old := clone(t, dir)
-	e = mustOpen(t, dir, settings{})
+	old := files.CrashClone(vfs.CrashCloneCfg{})
+	e = mustOpen(t, "db", set)
 	publish(t, e, "a", bodies(1, 1)...)
 	shut(t, e)
-	if err := errors.Join(os.RemoveAll(filepath.Join(dir, storeName)), os.Rename(filepath.Join(old, storeName), filepath.Join(dir, storeName))); err != nil {
+	store := files.PathJoin("db", storeName)
+	if err := files.RemoveAll(store); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openEngine(dir, quiet(settings{})); !errors.Is(err, driver.ErrCorrupt) || !strings.Contains(err.Error(), "newest data is missing") {
+	if ok, err := vfs.Clone(old, files, store, store); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if _, err := openEngine("db", quiet(set)); !errors.Is(err, driver.ErrCorrupt) || !strings.Contains(err.Error(), "newest data is missing") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -80,15 +86,21 @@ func TestManyTopicsOpenQuickly(t *testing.T) {
 	}
 	dir := t.TempDir()
 	e := mustOpen(t, dir, settings{})
-	var all sync.WaitGroup
-	for w := range 500 {
-		all.Go(func() {
-			for i := range 200 {
-				publish(t, e, fmt.Sprintf("topic-%d-%d", w, i), bodies(0, 1)...)
+	for i := range 100 {
+		// As if so many callers published at once.
+		err := e.submit(t.Context(), &request{decide: func(tx *transaction) error {
+			for j := range 1000 {
+				a := &appending{engine: e, name: fmt.Sprintf("topic-%d-%d", i, j), messages: bodies(0, 1)}
+				if err := a.decide(tx); err != nil {
+					return err
+				}
 			}
-		})
+			return nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	all.Wait()
 	shut(t, e)
 	start := time.Now()
 	e = open(t, dir, settings{})

@@ -2,6 +2,7 @@ package ondisk
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -155,49 +156,51 @@ func TestQueueFromTheEnd(t *testing.T) {
 // be what was pushed and not acknowledged.
 func TestQueueLikeSet(t *testing.T) {
 	for seed := range uint64(20) {
-		random := rand.New(rand.NewPCG(seed, 2))
-		clock := newClock()
-		set := settings{fs: vfs.NewMem(), reserve: 1, now: clock.now}
-		e := mustOpen(t, "db", set)
-		makeQueue(t, e, "q")
-		var open []string // pushed and not done
-		size := map[string]int64{}
-		for range 150 {
-			clock.at = clock.at.Add(time.Duration(random.IntN(20)) * time.Second)
-			switch random.IntN(8) {
-			case 0:
-				shut(t, e)
-				e = mustOpen(t, "db", set)
-			case 1, 2:
-				messages := bodies(0, 1+random.IntN(10))
-				for i, id := range publish(t, e, "q", messages...) {
-					open = append(open, id)
-					size[id] = int64(len(messages[i].Body))
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			queueLikeSet(t, rand.New(rand.NewPCG(seed, 2)))
+		})
+	}
+}
+
+func queueLikeSet(t *testing.T, random *rand.Rand) {
+	t.Helper()
+	clock := newClock()
+	set := settings{fs: vfs.NewMem(), reserve: 1, now: clock.now}
+	e := mustOpen(t, "db", set)
+	makeQueue(t, e, "q")
+	var open []string // pushed and not done
+	for range 150 {
+		clock.at = clock.at.Add(time.Duration(random.IntN(20)) * time.Second)
+		switch random.IntN(12) {
+		case 0:
+			shut(t, e)
+			e = mustOpen(t, "db", set)
+		case 1, 2, 3:
+			open = append(open, publish(t, e, "q", bodies(0, 1+random.IntN(10))...)...)
+		default:
+			c := []string{"c", "d"}[random.IntN(2)]
+			for _, m := range fetch(t, e, "q", workers, c, 1+random.IntN(8)).Messages {
+				do := []driver.Action{driver.Acknowledge, driver.Acknowledge, driver.DeadLetter, driver.Retry, driver.Release, 0}[random.IntN(6)]
+				if do == 0 {
+					continue
 				}
-			default:
-				c := []string{"c", "d"}[random.IntN(2)]
-				for _, m := range fetch(t, e, "q", workers, c, 1+random.IntN(8)).Messages {
-					do := []driver.Action{driver.Acknowledge, driver.Acknowledge, driver.DeadLetter, driver.Retry, driver.Release, 0}[random.IntN(6)]
-					if do == 0 {
-						continue
-					}
-					if not := settle(t, e, "q", workers, c, each(do, m.ID)...); len(not) > 0 {
-						t.Fatalf("not held: %v", not)
-					}
-					if do <= driver.Acknowledge || do == driver.DeadLetter {
-						open = slices.DeleteFunc(open, func(id string) bool { return id == m.ID })
-					}
+				if not := settle(t, e, "q", workers, c, each(do, m.ID)...); len(not) > 0 {
+					t.Fatalf("not held: %v", not)
 				}
-			}
-			if got := idsOf(readAll(t, e, "q")); !slices.Equal(got, open) {
-				t.Fatalf("stored %v, want %v", got, open)
-			}
-			info := topicInfo(t, e, "q")
-			s := info.Subscriptions[0]
-			if info.Length != int64(len(open)) || s.Lag+s.Pending+s.Waiting != info.Length {
-				t.Fatalf("%+v, want %d messages", info, len(open))
+				if do <= driver.Acknowledge || do == driver.DeadLetter {
+					open = slices.DeleteFunc(open, func(id string) bool { return id == m.ID })
+				}
 			}
 		}
-		shut(t, e)
+		if got := idsOf(readAll(t, e, "q")); !slices.Equal(got, open) {
+			t.Fatalf("stored %v, want %v", got, open)
+		}
+		info := topicInfo(t, e, "q")
+		s := info.Subscriptions[0]
+		if info.Length != int64(len(open)) || s.Lag+s.Pending+s.Waiting != info.Length {
+			t.Fatalf("%+v, want %d messages", info, len(open))
+		}
 	}
+	shut(t, e)
 }
