@@ -76,3 +76,26 @@ func TestBusyReplyStops(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A program that is stopped while it starts has not failed.
+func TestWhatIsToEndBeforeItBeginsIsNoError(t *testing.T) {
+	bus, _ := open(t)
+	cause := errors.New("stopped")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	handle := func(context.Context, *beck.Message) error { return nil }
+	for what, err := range map[string]error{
+		"Subscribe":      bus.Subscribe(ctx, "t", "s", handle, nil),
+		"Work":           bus.Work(ctx, "q", handle, nil),
+		"WorkAll":        bus.WorkAll(ctx, map[string]int{"q": 1, "p": 2}, handle, nil),
+		"SubscribeBatch": bus.SubscribeBatch(ctx, "t", "s", func(context.Context, []*beck.Message) error { return nil }, nil),
+		"Reply":          bus.Reply(ctx, "s", func(context.Context, *beck.Message) ([]byte, error) { return nil, nil }),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := bus.Subscribe(ctx, "t", "s", nil, nil); !errors.Is(err, beck.ErrOption) {
+		t.Errorf("without a handler: %v", err)
+	}
+}

@@ -73,7 +73,8 @@
 //
 // Nothing goes silently. A follower that resumes from a message that isn't there
 // any more is told by a [Gap]. Messages that a subscription still needs are not
-// trimmed.
+// trimmed, unless TopicConfig.DropOldest says so; then they are counted, logged and
+// shown. A topic that is full refuses with [ErrTopicFull].
 //
 // A slow reader hurts nobody. Followers of a topic in one process share its
 // reading; one that can't keep up has its messages read again later, at its own
@@ -83,9 +84,9 @@
 // # Errors
 //
 // Errors are to be tested with [errors.Is] against the sentinels of this package
-// and with [errors.As] for [*Error], [*Gap] and [*NotHeldError]. Followers and
-// consumers mend lost connections by themselves and log that they do; Publish and
-// the other calls report them.
+// and with [errors.As] for [*Error], [*Gap], [*NotHeldError], [*AnswerError] and
+// [*UnconfirmedError]. Followers and consumers mend lost connections by themselves
+// and log that they do; Publish and the other calls report them.
 //
 // # What it is not
 //

@@ -12,7 +12,8 @@ import (
 )
 
 // The errors to compare with, by [errors.Is]. Every error that a Bus returns is
-// an [*Error] around one of these, a [*Gap], or the error of a context.
+// an [*Error] around one of these, an [*AnswerError], an [*UnconfirmedError] or the
+// error of a context, or it is a [*Gap].
 var (
 	// ErrName: a name outside the grammar, see CheckName.
 	ErrName = errors.New("invalid name")

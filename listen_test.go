@@ -41,9 +41,7 @@ func TestListenLeavesNothingBehind(t *testing.T) {
 					listen()
 				}
 				// What the end of a context begins runs on its own.
-				for runtime.NumGoroutine() > 100 {
-					time.Sleep(time.Millisecond)
-				}
+				eventually(t, "that is over", func() bool { return runtime.NumGoroutine() < 100 })
 				runtime.GC()
 				runtime.GC()
 				var m runtime.MemStats

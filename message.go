@@ -28,8 +28,8 @@ const DefaultMaxBody = 1 << 20
 // Message is one message of a topic.
 //
 // To publish one, set Body and, if wanted, Key, Headers, Delay or At, and
-// DedupeID; the other fields are ignored. A message that was received is shared by everyone in the process who
-// receives it: it must not be changed.
+// DedupeID; the other fields are ignored. A message that was received is shared by
+// everyone in the process who receives it: it must not be changed.
 type Message struct {
 	// ID names the message within its topic: visible ASCII, at most 128 bytes.
 	// Ids are opaque, but compared as strings they sort in topic order.

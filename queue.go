@@ -111,6 +111,9 @@ func (b *Bus) workAll(ctx context.Context, weights map[string]int, w work, o *Su
 	slots := newGate(options.Concurrency)
 	for _, name := range slices.Sorted(maps.Keys(weights)) {
 		c, err := b.join(ctx, name, QueueSubscription, w, options, true)
+		if endedBy(ctx, err) {
+			return nil
+		}
 		if err != nil {
 			return of(name, len(weights), err)
 		}

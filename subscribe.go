@@ -3,6 +3,7 @@ package beck
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -83,11 +84,19 @@ func (b *Bus) subscribe(ctx context.Context, topic, name string, w work, o *Subs
 		return err
 	}
 	c, err := b.join(ctx, topic, name, w, options, false)
+	if endedBy(ctx, err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	c.named = o != nil && o.Consumer != ""
 	return c.run(ctx)
+}
+
+// endedBy reports whether an error is no more than the end of a context.
+func endedBy(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)))
 }
 
 // join makes a subscription, if need be, and a consumer of it that is to be run.
