@@ -184,32 +184,42 @@ func (e *engine) Trim(ctx context.Context, topic string, before driver.Position)
 // DeleteTopic implements driver.Admin.
 func (e *engine) DeleteTopic(ctx context.Context, topic string) error {
 	stream := e.names.stream(topic)
-	names, err := e.subscriptionNames(ctx, topic)
-	if err != nil {
-		return e.explain(ctx, err, stream, reading)
+	for range maxHeals {
+		names, err := e.subscriptionNames(ctx, topic)
+		if err != nil {
+			return e.explain(ctx, err, stream, reading)
+		}
+		wait, err := e.deleteTopic(ctx, topic, names)
+		switch {
+		case err != nil:
+			return e.explain(ctx, err, stream, writing)
+		case wait == -1:
+			e.forgetTopic(topic)
+			return fmt.Errorf("%w: %s", driver.ErrTopicNotFound, topic)
+		case wait >= 0:
+			e.forgetTopic(topic)
+			// Should the topic be made again at once, its ids must be new ones. Ids of
+			// a clock that is far ahead are not waited for.
+			time.Sleep(min(time.Duration(wait)*time.Millisecond, maxIDWait))
+			return nil
+		}
 	}
+	return e.joinedAllTheWhile(topic)
+}
+
+// deleteTopic runs the script delete_topic for a topic with these subscriptions.
+func (e *engine) deleteTopic(ctx context.Context, topic string, names []string) (wait int64, err error) {
 	t := e.names.topic(topic)
-	keys := []string{stream, t.subs, t.lost, t.seen, t.config, t.counts, t.delayed, t.fields, t.due, t.once, t.ends}
+	keys := []string{t.stream, t.subs, t.lost, t.seen, t.config, t.counts, t.delayed, t.fields, t.due, t.once, t.ends}
 	for _, name := range names {
 		k := e.names.subscription(topic, name)
 		keys = append(keys, k.waiting, k.leased, k.retry, k.dead, k.buried)
 	}
-	reply, err := e.work.run(ctx, e.scripts.deleteTopic, keys, names...)
-	if err != nil {
-		return e.explain(ctx, err, stream, writing)
-	}
-	e.forgetTopic(topic)
-	wait, err := reply.ToInt64()
-	if err != nil {
-		return e.explain(ctx, err, stream, writing)
-	}
-	if wait < 0 {
-		return fmt.Errorf("%w: %s", driver.ErrTopicNotFound, topic)
-	}
-	// Should the topic be made again at once, its ids must be new ones. Ids of a
-	// clock that is far ahead are not waited for.
-	time.Sleep(min(time.Duration(wait)*time.Millisecond, maxIDWait))
-	return nil
+	return e.runInt(ctx, e.scripts.deleteTopic, keys, names...)
+}
+
+func (e *engine) joinedAllTheWhile(topic string) error {
+	return fmt.Errorf("%w: redis %s: subscriptions of %s are made all the while", driver.ErrUnavailable, e.addr, topic)
 }
 
 // subscriptionNames are those of all groups, and of subscriptions whose group is

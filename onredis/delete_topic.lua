@@ -4,17 +4,20 @@
 --
 -- KEYS     1 stream  2 subs, then all other keys of the topic but its schedules
 -- ARGV     the subscriptions
--- Returns  after how many ms the ids of a new topic of this name sort behind those of
---          this one, or -1 if the topic doesn't exist
+-- Returns  -2 if it has other subscriptions, too, or -1 if the topic doesn't exist, or
+--          after how many ms the ids of a new topic of this name sort behind those of
+--          this one
 
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'none' and kind ~= 'stream' then
   return redis.error_reply('WRONGTYPE a topic is a stream')
 end
-local exists = kind == 'stream'
+local exists, given = kind == 'stream', {}
+for _, name in ipairs(ARGV) do given[name] = true end
 local subs = redis.call('HGETALL', KEYS[2])
-for i = 2, #subs, 2 do
-  exists = exists or not cjson.decode(subs[i]).deleted
+for i = 1, #subs, 2 do
+  if not given[subs[i]] then return -2 end
+  exists = exists or not cjson.decode(subs[i + 1]).deleted
 end
 if not exists then return -1 end
 

@@ -137,7 +137,14 @@ func (e *engine) trimOld(ctx context.Context, topic string, limit time.Time) err
 func (e *engine) expire(ctx context.Context, topic string, subs map[string]string, seen map[string]int64, now time.Time) error {
 	for name, text := range subs {
 		var config subscriptionConfig
-		if json.Unmarshal([]byte(text), &config) != nil || config.Deleted != 0 || config.ExpiresMS <= 0 {
+		if json.Unmarshal([]byte(text), &config) != nil {
+			continue
+		}
+		if config.Deleted != 0 {
+			e.forget(subscriptionID{topic, name}) // another process deleted it
+			continue
+		}
+		if config.ExpiresMS <= 0 {
 			continue
 		}
 		unread := now.UnixMilli() - max(config.Created, seen[name])

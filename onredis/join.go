@@ -14,6 +14,7 @@ import (
 // Join implements driver.Subscriber.
 func (e *engine) Join(ctx context.Context, topic, name string, config driver.JoinConfig) (existed bool, err error) {
 	s := e.subscription(topic, name)
+	defer e.forgetUnknown(s)
 	begin, id, err := groupStart(config.From)
 	if err != nil {
 		return false, err

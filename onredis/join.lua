@@ -53,6 +53,7 @@ if not exists then
     answer = 'made'
     if ARGV[2] == 'end' then from = last end
     if ARGV[2] == 'known' and later(from, last) then return {'ahead'} end
+    if later(from, last) then from = last end -- a time that has not come, by this clock
     config = {from = from, lease_ms = tonumber(ARGV[5]), created = now}
   end
   redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], from, 'MKSTREAM')

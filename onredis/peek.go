@@ -17,6 +17,7 @@ import (
 // maxFetched bytes.
 func (e *engine) Peek(ctx context.Context, topic, name string, req driver.PeekRequest) (driver.Peeked, error) {
 	p := &peeking{engine: e, topic: topic, s: e.subscription(topic, name), PeekRequest: req}
+	defer e.forgetUnknown(p.s)
 	if req.State == driver.Delayed {
 		return p.delayed(ctx)
 	}

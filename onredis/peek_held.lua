@@ -16,20 +16,33 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lease = 30000
 local config = redis.call('HGET', KEYS[2], ARGV[1])
 if config then lease = cjson.decode(config).lease_ms or lease end
-local after = ARGV[2]
+local after, max = ARGV[2], tonumber(ARGV[3])
 
-local retries = {}
+-- Of the retries, which may be very many, the first ones behind after are kept.
+-- They are compared by numbers as far as these are exact.
+local function before(a, b)
+  if a.ms ~= b.ms then return a.ms < b.ms end
+  return later(b.id, a.id)
+end
+local retries, most, last = {}, 2 * max + 100, nil
+local seen = after ~= '' and {id = after, ms = tonumber(after:match('^%d+'))}
+local function keepFirst()
+  table.sort(retries, before)
+  for i = #retries, most + 1, -1 do retries[i] = nil end
+  last = retries[most]
+end
 local leased = redis.call('ZRANGE', KEYS[3], 0, -1, 'WITHSCORES')
 for i = 1, #leased, 2 do
   local ms, seq = leased[i]:match('^%l?0*(%d+)%-%l?0*(%d+)$')
-  local id = ms and ms .. '-' .. seq
-  if id and (after == '' or later(id, after)) then
-    retries[#retries + 1] = {id = id, text = leased[i], due = tonumber(leased[i + 1])}
+  local r = ms and {id = ms .. '-' .. seq, ms = tonumber(ms), text = leased[i], due = tonumber(leased[i + 1])}
+  if r and (not seen or before(seen, r)) and (not last or before(r, last)) then
+    retries[#retries + 1] = r
+    if #retries == 2 * most then keepFirst() end
   end
 end
-table.sort(retries, function(a, b) return later(b.id, a.id) end)
+keepFirst()
 
-local max, bytes, more, list, nextRetry = tonumber(ARGV[3]), tonumber(ARGV[4]), 0, {}, 1
+local bytes, more, list, nextRetry = tonumber(ARGV[4]), 0, {}, 1
 
 -- room tells whether there is room for another one.
 local function room()

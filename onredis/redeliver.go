@@ -15,7 +15,7 @@ import (
 func (f *fetching) takeArgs(count int) (keys, args []string) {
 	k := &f.s.keys
 	return []string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.lost, k.due},
-		[]string{f.s.id.name, f.consumer, strconv.Itoa(count)}
+		[]string{f.s.id.name, f.consumer, strconv.Itoa(count), strconv.Itoa(maxFetched)}
 }
 
 // take runs the script take.

@@ -17,7 +17,7 @@ end
 local from = ARGV[3]
 if ARGV[2] == 'end' then from = last end
 if ARGV[2] == 'known' and later(from, last) then return 0 end
-if later(from, last) then from = last end -- a time that has not come
+if later(from, last) then from = last end -- a time that has not come, by this clock
 local config = redis.call('HGET', KEYS[2], ARGV[1])
 config = config and cjson.decode(config)
 if not config or config.deleted then

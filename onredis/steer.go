@@ -87,5 +87,5 @@ func (e *engine) Purge(ctx context.Context, topic string) (removed int64, err er
 			return removed, nil
 		}
 	}
-	return 0, fmt.Errorf("%w: redis %s: subscriptions of %s are made all the while", driver.ErrUnavailable, e.addr, topic)
+	return 0, e.joinedAllTheWhile(topic)
 }

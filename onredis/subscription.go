@@ -79,6 +79,17 @@ func (e *engine) forget(id subscriptionID) {
 	delete(e.subscriptions, id)
 }
 
+// forgetUnknown forgets a subscription that is not known to exist, so that names
+// which were merely asked for take no memory.
+func (e *engine) forgetUnknown(s *subscription) {
+	known, _ := s.kind()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !known && e.subscriptions[s.id] == s {
+		delete(e.subscriptions, s.id)
+	}
+}
+
 func (e *engine) forgetTopic(topic string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

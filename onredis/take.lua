@@ -3,7 +3,8 @@
 -- is told when any of it changes.
 --
 -- KEYS     1 stream  2 subs  3 waiting  4 leased  5 retry  6 lost  7 due
--- ARGV     1 subscription  2 consumer  3 how many to take, 0 to take none
+-- ARGV     1 subscription  2 consumer  3 how many to take, 0 to take none  4 about how
+--          many bytes
 -- Returns  {lease in ms,
 --           ms until the next one is due, 0 if one is now, -1 if there is none, -2 if
 --           the subscription is paused,
@@ -23,14 +24,14 @@ local delayed, queue = redis.call('GET', KEYS[7]), config.queue and 1 or 0
 delayed = delayed and math.max(0, tonumber(delayed) - now) or -1
 if config.paused then return {lease, -2, {}, delayed, queue, 0} end
 
-local max, taken = tonumber(ARGV[3]), {}
+local max, bytes, taken = tonumber(ARGV[3]), tonumber(ARGV[4]), {}
 -- When its memory is full, Redis refuses a script what takes memory, unless the
 -- script has written something before. This removes nothing.
 if max > 0 then redis.call('ZREM', KEYS[3], '') end
 
 local function take(ids)
   for _, id in ipairs(ids) do
-    if #taken >= max then return end
+    if #taken >= max or bytes <= 0 then return end
     local packed = redis.call('HGET', KEYS[5], id)
     local state = redis.call('HGET', KEYS[5], id .. ' state')
     if not packed or not state then
@@ -47,6 +48,7 @@ local function take(ids)
       redis.call('ZREM', KEYS[3], id)
       redis.call('ZADD', KEYS[4], now + lease, id)
       taken[#taken + 1] = {id, state.attempt, cmsgpack.unpack(packed)}
+      bytes = bytes - #packed
     end
   end
 end
