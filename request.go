@@ -19,8 +19,8 @@ const (
 	// many requests wait for their turn.
 	maxReplies = 256
 	replyRoom  = 4096
-	// maxRefusals is how many of those who ask too much are told so at a time.
-	maxRefusals = 64
+	// maxRefusals is how many for whom there is no room are told so at a time.
+	maxRefusals = 4096
 	// answerTime bounds the sending of an answer.
 	answerTime = 10 * time.Second
 )

@@ -252,14 +252,17 @@ func TestRetriedMessageMayComeBeforeTheAnswer(t *testing.T) {
 func TestSubscribeDrainsAtItsEnd(t *testing.T) {
 	bus, _ := open(t)
 	publish(t, bus, "t", 0, 8)
-	started := make(chan struct{}, 8)
+	started, finish := make(chan struct{}, 8), make(chan struct{})
 	stop := subscribe(t, bus, "s", func(ctx context.Context, m *beck.Message) error {
 		started <- struct{}{}
-		time.Sleep(100 * time.Millisecond)
+		<-finish
 		return ctx.Err()
 	}, &beck.SubscribeOptions{Concurrency: 2, Prefetch: 8})
 	<-started
 	<-started
+	go stop()
+	eventually(t, "what no handler has begun is given back", func() bool { return info(t, bus).Waiting == 6 })
+	close(finish)
 	if err := stop(); err != nil {
 		t.Errorf("Subscribe returned %v", err)
 	}
