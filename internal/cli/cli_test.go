@@ -25,8 +25,15 @@ import (
 // TestMain makes this test binary the beck program when it is called by that
 // name, so that tests run real processes.
 func TestMain(m *testing.M) {
+	if os.Getenv(raceEnv) == "" {
+		_ = os.Setenv(raceEnv, "atexit_sleep_ms=10")
+	}
 	testscript.Main(m, map[string]func(){"beck": func() { os.Exit(Main()) }})
 }
+
+// raceEnv has the options of the race detector. By default it has every process
+// that ends wait a second for a last report, and these tests end five hundred.
+const raceEnv = "GORACE"
 
 // patience is how long a test waits for what should happen at once.
 const patience = time.Minute
@@ -246,7 +253,10 @@ func TestScriptsElsewhere(t *testing.T) {
 
 func scripts(setup func(*testscript.Env) error) testscript.Params {
 	return testscript.Params{
-		Setup: setup,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv(raceEnv, os.Getenv(raceEnv))
+			return setup(env)
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits,
 			"serve": serveScript,
