@@ -161,7 +161,7 @@ func busQueueWeights(t *T) {
 	var h handled
 	t.running("WorkAll", func(ctx context.Context) error {
 		return bus.WorkAll(ctx, map[string]int{"urgent": 5, "other": 1}, func(_ context.Context, m *beck.Message) error {
-			time.Sleep(time.Millisecond)
+			time.Sleep(5 * time.Millisecond) // more than it takes to fetch the next ones
 			h.add(m)
 			return nil
 		}, &beck.SubscribeOptions{Concurrency: 2, Prefetch: 20})

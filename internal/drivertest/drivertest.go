@@ -59,22 +59,32 @@ const (
 	needRemove
 )
 
-// Run tests an engine against the whole suite.
+// Run tests an engine against the whole suite: first the cases that need to be
+// alone, then all others side by side, so that those that wait hold up nobody.
 func Run(t *testing.T, h Harness) {
 	for _, group := range groups() {
 		t.Run(group.name, func(t *testing.T) {
-			for _, c := range group.cases {
-				c.Group = group.name
-				t.Run(c.Name, func(t *testing.T) {
-					if reason := c.skipped(h); reason != "" {
-						t.Skip(reason)
-					}
-					if !c.alone {
-						t.Parallel()
-					}
-					c.test(t, h)
-				})
+			group.run(t, h, func(c Case) bool { return c.alone })
+			t.Parallel()
+			group.run(t, h, func(c Case) bool { return !c.alone })
+		})
+	}
+}
+
+func (g group) run(t *testing.T, h Harness, chosen func(Case) bool) {
+	for _, c := range g.cases {
+		if !chosen(c) {
+			continue
+		}
+		c.Group = g.name
+		t.Run(c.Name, func(t *testing.T) {
+			if reason := c.skipped(h); reason != "" {
+				t.Skip(reason)
 			}
+			if !c.alone {
+				t.Parallel()
+			}
+			c.test(t, h)
 		})
 	}
 }
