@@ -220,6 +220,7 @@ func (s *testServer) again(t *testing.T) *testServer {
 }
 
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	params := scripts(func(env *testscript.Env) error { env.Setenv("BECK_AT", "disk:data"); return nil })
 	params.Dir = "testdata"
 	testscript.Run(t, params)
@@ -227,11 +228,13 @@ func TestScripts(t *testing.T) {
 
 // The scripts that are about no place run on Redis and over HTTP, too.
 func TestScriptsElsewhere(t *testing.T) {
+	t.Parallel()
 	var files []string
 	for _, name := range []string{"archive", "confirm", "dead", "delayed", "live", "queue", "steer", "subscription"} {
 		files = append(files, filepath.Join("testdata", name+".txtar"))
 	}
 	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
 		redis := redistest.Start(t)
 		var databases atomic.Int32
 		params := scripts(func(env *testscript.Env) error {
@@ -242,6 +245,7 @@ func TestScriptsElsewhere(t *testing.T) {
 		testscript.Run(t, params)
 	})
 	t.Run("server", func(t *testing.T) {
+		t.Parallel()
 		params := scripts(func(env *testscript.Env) error {
 			env.Setenv("BECK_AT", serve(t).url)
 			return nil

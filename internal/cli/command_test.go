@@ -58,6 +58,7 @@ func TestCommandIsEnded(t *testing.T) {
 // A command that leaves something behind that holds its output open has ended all
 // the same.
 func TestCommandLeavesSomethingBehind(t *testing.T) {
+	t.Parallel()
 	out, err := (&command{line: "echo done; sleep 8 &", maxOut: 10, err: &bytes.Buffer{}}).run(t.Context())
 	if string(out) != "done\n" || err != nil {
 		t.Errorf("printed %q, %v", out, err)

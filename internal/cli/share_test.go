@@ -17,11 +17,19 @@ import (
 	"github.com/beckmq/beck/internal/redistest"
 )
 
-// shared runs a test where several processes can work on the same messages.
+// shared runs a test, side by side with others, where several processes can work
+// on the same messages.
 func shared(t *testing.T, test func(t *testing.T, env []string)) {
 	t.Helper()
-	t.Run("server", func(t *testing.T) { test(t, []string{"BECK_AT=" + serve(t).url}) })
-	t.Run("redis", func(t *testing.T) { test(t, []string{"BECK_AT=" + redistest.Start(t).URL()}) })
+	t.Parallel()
+	t.Run("server", func(t *testing.T) {
+		t.Parallel()
+		test(t, []string{"BECK_AT=" + serve(t).url})
+	})
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		test(t, []string{"BECK_AT=" + redistest.Start(t).URL()})
+	})
 }
 
 // Two who read through one subscription share its messages; another

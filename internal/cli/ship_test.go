@@ -52,6 +52,7 @@ func logLines(n int) string {
 
 // A log goes in and comes out again, byte for byte, at full speed.
 func TestAHundredThousandLines(t *testing.T) {
+	t.Parallel()
 	n := 100_000
 	if testing.Short() {
 		n = 5_000
@@ -160,6 +161,7 @@ func feed(p *process, from, to int) {
 // With --retry, publishing goes on over a crash of the server, and so do those
 // who receive.
 func TestRetryOverACrash(t *testing.T) {
+	t.Parallel()
 	const n = 100_000
 	server := serve(t)
 	env := []string{"BECK_AT=" + server.url}
