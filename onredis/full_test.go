@@ -46,6 +46,40 @@ func TestFullRedis(t *testing.T) {
 	settle(t, e, "orders", "billing", "c", driver.Acknowledge, ids[:2]...)
 }
 
+// TestSteerInAFullRedis has a subscription go on, and skip what it has, so that there
+// is room again.
+func TestSteerInAFullRedis(t *testing.T) {
+	e, s := start(t, "--maxmemory-policy", "noeviction")
+	join(t, e, "orders", "billing", time.Minute)
+	publish(t, e, "orders", "a", "b", "c")
+	if err := e.Pause(t.Context(), "orders", "billing", true); err != nil {
+		t.Fatal(err)
+	}
+	s.Do("CONFIG", "SET", "maxmemory", "100000")
+	if err := e.Pause(t.Context(), "orders", "billing", false); err != nil {
+		t.Errorf("resume: %v", err)
+	}
+	if _, err := e.Join(t.Context(), "orders", "billing", driver.JoinConfig{Lease: time.Hour, Expires: time.Hour}); err != nil {
+		t.Errorf("Join of one that exists: %v", err)
+	}
+	if _, err := e.Join(t.Context(), "orders", "other", driver.JoinConfig{}); !errors.Is(err, driver.ErrFull) {
+		t.Errorf("Join of a new one: %v, want ErrFull", err)
+	}
+	if f := fetch(t, e, "orders", "billing", "c", 1); bodies(f.Messages) != `["a"]` {
+		t.Errorf("fetched %s once resumed, want a", bodies(f.Messages))
+	}
+	s.Do("XGROUP", "DESTROY", "beck:orders", "billing")
+	if f := fetch(t, e, "orders", "billing", "c", 1); bodies(f.Messages) != `["a"]` {
+		t.Errorf("fetched %s once the group is restored, want a", bodies(f.Messages))
+	}
+	if err := e.Seek(t.Context(), "orders", "billing", driver.Position{Kind: driver.End}); err != nil {
+		t.Errorf("Seek: %v", err)
+	}
+	if n, err := e.Trim(t.Context(), "orders", driver.Position{Kind: driver.End}); err != nil || n != 3 {
+		t.Errorf("trimmed %d, %v, want all that was skipped", n, err)
+	}
+}
+
 // TestFetchIsBounded fetches large messages.
 func TestFetchIsBounded(t *testing.T) {
 	e, _ := start(t)

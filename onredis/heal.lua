@@ -12,6 +12,7 @@ config = config and cjson.decode(config)
 if config and config.deleted then return 'deleted' end
 if not config and ARGV[2] ~= '1' then return 'unknown' end
 
+redis.call('HDEL', KEYS[2], '') -- as in take: who goes on makes room when memory is full
 local last = '0-0'
 if redis.call('EXISTS', KEYS[1]) == 1 then
   local info = redis.call('XINFO', 'STREAM', KEYS[1])

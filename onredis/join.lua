@@ -41,6 +41,8 @@ for i = 1, #subs, 2 do
 end
 if ARGV[7] == 'queue' and others then return {'others'} end
 
+-- As in take: who comes back makes room when memory is full.
+if exists or config then redis.call('HDEL', KEYS[2], '') end
 local answer = 'existed'
 if not exists then
   local from = ARGV[3]

@@ -7,6 +7,7 @@
 -- It fails with NOGROUP if the group does not exist.
 
 redis.call('XPENDING', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[2], '') -- as in take: what goes on may make room when memory is full
 local config = redis.call('HGET', KEYS[2], ARGV[1])
 config = config and cjson.decode(config)
 if not config or config.deleted then

@@ -8,6 +8,7 @@
 -- It fails with NOGROUP, before it does anything, if the group does not exist.
 
 redis.call('XPENDING', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[2], '') -- as in take: what follows makes room when memory is full
 local last = '0-0'
 local info = redis.call('XINFO', 'STREAM', KEYS[1])
 for i = 1, #info, 2 do
