@@ -15,10 +15,13 @@ import (
 )
 
 const (
-	// Where Redis can't tell the lag of a group, at most countPages pages of
-	// countPage messages are counted.
-	countPages = 10
-	countPage  = 1000
+	// Where Redis can't tell the lag of a group, so many messages are counted, or
+	// about so many bytes of them, at most: they come with their bodies. The first
+	// page is small, since their size is not known.
+	countMessages  = 10_000
+	countBytes     = 8 << 20
+	countPage      = 1000
+	firstCountPage = 16
 )
 
 // subscriptionConfig is what the hash subs has of a subscription.
@@ -253,9 +256,9 @@ func (e *engine) countBehind(ctx context.Context, stream, id string) (int64, err
 	if id != "" {
 		start = "(" + redisID(id)
 	}
-	var count int64
-	for range countPages {
-		reply, err := e.work.do(ctx, e.work.client.B().Xrange().Key(stream).Start(start).End("+").Count(countPage).Build())
+	var count, bytes int64
+	for page := int64(firstCountPage); count < countMessages && bytes < countBytes; {
+		reply, err := e.work.do(ctx, e.work.client.B().Xrange().Key(stream).Start(start).End("+").Count(page).Build())
 		if err != nil {
 			return -1, e.explain(ctx, err, stream, reading)
 		}
@@ -264,9 +267,13 @@ func (e *engine) countBehind(ctx context.Context, stream, id string) (int64, err
 			return -1, err
 		}
 		count += int64(len(list))
-		if len(list) < countPage {
+		if int64(len(list)) < page {
 			return count, nil
 		}
+		for i := range list {
+			bytes += sizeOf(&list[i])
+		}
+		page = min(max(1, (countBytes-bytes)*count/max(1, bytes)), countPage)
 		pair, err := list[len(list)-1].ToArray()
 		if err != nil || len(pair) == 0 {
 			return -1, err
@@ -278,6 +285,19 @@ func (e *engine) countBehind(ctx context.Context, stream, id string) (int64, err
 		start = "(" + last
 	}
 	return -1, nil
+}
+
+// sizeOf is about how many bytes a reply has.
+func sizeOf(m *rueidis.RedisMessage) int64 {
+	if parts, err := m.ToArray(); err == nil {
+		size := int64(0)
+		for i := range parts {
+			size += sizeOf(&parts[i])
+		}
+		return size
+	}
+	text, _ := m.ToString()
+	return int64(len(text))
 }
 
 // readGroups reads what XINFO GROUPS tells; a topic that isn't there has none.

@@ -3,10 +3,12 @@ package onredis
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/redistest"
 )
 
 // TestNamesAskedForTakeNoMemory asks for what is not there, and for what another
@@ -142,4 +144,41 @@ func TestPeekAtManyHeldRetries(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestLagOfLargeMessages asks for a lag that Redis can't tell: it is counted as far as
+// that is cheap.
+func TestLagOfLargeMessages(t *testing.T) {
+	e, s := start(t)
+	for topic, of := range map[string]struct {
+		size, n int
+		lag     int64
+	}{"large": {1 << 20, 40, -1}, "some": {1 << 20, 4, 2}, "small": {10, 3000, 2998}} {
+		join(t, e, topic, "s", time.Hour)
+		list := make([]driver.Message, of.n)
+		for i := range list {
+			list[i].Body = make([]byte, of.size)
+		}
+		ids, err := e.Append(t.Context(), topic, list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Seek(t.Context(), topic, "s", driver.Position{Kind: driver.AtID, ID: ids[1]}); err != nil {
+			t.Fatal(err)
+		}
+		before := sentBytes(s)
+		info, err := e.Topic(t.Context(), topic)
+		if err != nil || info.Subscriptions[0].Lag != of.lag {
+			t.Errorf("%s: the lag is %d (%v), want %d", topic, info.Subscriptions[0].Lag, err, of.lag)
+		}
+		if n := sentBytes(s) - before; n > 20<<20 {
+			t.Errorf("%s: Redis sent %d bytes to tell about a topic", topic, n)
+		}
+	}
+}
+
+// sentBytes is how much a server has sent to all its clients.
+func sentBytes(s *redistest.Server) int {
+	n, _ := strconv.Atoi(infoField(s.Do("INFO", "stats"), "total_net_output_bytes"))
+	return n
 }
