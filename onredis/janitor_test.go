@@ -179,3 +179,40 @@ func TestDedupeIDsAreForgotten(t *testing.T) {
 	cleaning(t, e)
 	until(t, "DedupeIDs are forgotten", func() bool { return s.Do("EXISTS", "{beck:orders}:once", "{beck:orders}:once:ends") == "0" })
 }
+
+// TestWhatIsHeldDoesNotExpire has handlers run for longer than the subscription may go
+// unread: they renew their leases, and have no need to fetch.
+func TestWhatIsHeldDoesNotExpire(t *testing.T) {
+	e, _ := start(t)
+	const expires = 400 * time.Millisecond
+	config := driver.JoinConfig{Lease: 200 * time.Millisecond, Expires: expires}
+	for _, name := range []string{"first", "retried", "gone"} {
+		if _, err := e.Join(t.Context(), "orders", name, config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := publish(t, e, "orders", "a")[0]
+	for _, name := range []string{"first", "retried", "gone"} {
+		fetch(t, e, "orders", name, "c", 1)
+	}
+	settle(t, e, "orders", "retried", "c", driver.Retry, id)
+	if got := fetchWithin(t, e, time.Second, "orders", "retried", "c"); got[0].Attempt != 2 {
+		t.Fatalf("attempt %d", got[0].Attempt)
+	}
+	cleaning(t, e)
+	for end := time.Now().Add(3 * expires); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		for _, name := range []string{"first", "retried"} {
+			if n := settle(t, e, "orders", name, "c", driver.Renew, id); len(n) > 0 {
+				t.Fatalf("%s: the message is not held any more", name)
+			}
+		}
+	}
+	info, err := e.Topic(t.Context(), "orders")
+	if err != nil || len(info.Subscriptions) != 2 {
+		t.Errorf("there are %d subscriptions (%v), want first and retried", len(info.Subscriptions), err)
+	}
+	until(t, "the others expire once nobody renews what they hold", func() bool {
+		info, err := e.Topic(t.Context(), "orders")
+		return err == nil && len(info.Subscriptions) == 0
+	})
+}
