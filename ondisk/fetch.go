@@ -97,6 +97,7 @@ func (f *fetching) decide(tx *transaction) error {
 	f.fetched.Lease = f.sub.rec.lease
 	f.sub.reads(tx, now)
 	if f.sub.rec.paused {
+		f.askBefore(f.sub.rec.expires / 4)
 		return nil
 	}
 	f.tellLost(tx)
@@ -108,12 +109,19 @@ func (f *fetching) decide(tx *transaction) error {
 	f.fetched.More = dueLeft || newLeft
 	f.fetched.Next = f.sub.next(now)
 	if t.rec.delayed > 0 {
-		due := max(time.Millisecond, time.UnixMilli(t.moves).Sub(now))
-		if f.fetched.Next == 0 || due < f.fetched.Next {
-			f.fetched.Next = due
-		}
+		f.askBefore(max(time.Millisecond, time.UnixMilli(t.moves).Sub(now)))
 	}
+	// Where nothing happens there are no hints, and who waits for one must not
+	// look like somebody who has gone.
+	f.askBefore(f.sub.rec.expires / 4)
 	return nil
+}
+
+// askBefore has the consumer ask again after some time at the latest; 0 is never.
+func (f *fetching) askBefore(d time.Duration) {
+	if d > 0 && (f.fetched.Next == 0 || d < f.fetched.Next) {
+		f.fetched.Next = d
+	}
 }
 
 // tellLost tells what was lost since the last Fetch.

@@ -139,6 +139,31 @@ func TestSubscriptionsExpire(t *testing.T) {
 	there("holds is due", "ever")
 }
 
+// A consumer that waits where nothing happens keeps its subscription.
+func TestWaitingKeepsFromExpiring(t *testing.T) {
+	clock := newMovingClock()
+	e := open(t, "db", settings{fs: vfs.NewMem(), reserve: 1, now: clock.now, sweep: time.Hour})
+	join(t, e, "a", "s", driver.JoinConfig{Expires: time.Minute})
+	for i := range 20 {
+		next := fetch(t, e, "a", "s", "c", 1).Next
+		if next <= 0 || next > time.Minute/2 {
+			t.Fatalf("next after %v", next)
+		}
+		clock.forward(next)
+		e.sweep(t.Context())
+		if i == 10 {
+			if err := e.Pause(t.Context(), "a", "s", true); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	clock.forward(time.Minute)
+	e.sweep(t.Context())
+	if info := topicInfo(t, e, "a"); len(info.Subscriptions) > 0 {
+		t.Errorf("%+v", info)
+	}
+}
+
 // A topic of a program that did not count its bytes gets them counted.
 func TestBytesOfOldTopics(t *testing.T) {
 	set := settings{fs: vfs.NewMem(), reserve: 1}

@@ -105,7 +105,8 @@ type Fetched struct {
 	// More says that asking again at once pays.
 	More bool
 	// Next is after what time asking again pays without a hint: the next end
-	// of a lease or of a retry's delay. 0 means only after a hint.
+	// of a lease or of a retry's delay; or is needed, since a subscription that
+	// expires must be fetched from. 0 means only after a hint.
 	Next time.Duration
 	// Lease is how long the consumer holds these messages.
 	Lease time.Duration
