@@ -107,12 +107,16 @@ func (e *engine) schedule(name string) (rec scheduleRecord, found bool, err erro
 
 // Tick publishes and writes the tick down in one batch.
 func (e *engine) Tick(ctx context.Context, s driver.Schedule, tick time.Time, m driver.Message) (id string, done bool, err error) {
-	ticking := &ticking{engine: e, schedule: s, tick: tick.UnixMilli(), message: m}
 	size := messageSize(&m, 0) + len(s.Config) + 256
-	if err := e.submit(ctx, &request{alone: true, size: size, decide: ticking.decide}); err != nil {
-		return "", false, err
+	for {
+		k := &ticking{engine: e, schedule: s, tick: tick.UnixMilli(), message: m}
+		if err := e.submit(ctx, &request{alone: true, size: size, decide: k.decide}); err != nil {
+			return "", false, err
+		}
+		if !k.again {
+			return k.id, k.done, nil
+		}
 	}
-	return ticking.id, ticking.done, nil
 }
 
 // ticking is one Tick.
@@ -123,6 +127,7 @@ type ticking struct {
 	message  driver.Message
 	id       string
 	done     bool
+	again    bool // some room was made, but not enough
 }
 
 func (k *ticking) decide(tx *transaction) error {
@@ -147,7 +152,7 @@ func (k *ticking) decide(tx *transaction) error {
 		if err == nil {
 			err = e.makeRoom(tx, t, room, now)
 		}
-		if err != nil {
+		if k.again = room.count == 0; err != nil || k.again {
 			return err
 		}
 	} else if t, err = e.makeTopic(tx, rec.topic); err != nil {
