@@ -129,9 +129,17 @@ func (a *appending) decideEach(tx *transaction, t *topic) error {
 		return err
 	}
 	var entering []*driver.Message
+	end, refusal := len(a.messages), error(nil)
 	for i := range a.messages {
-		if m := &a.messages[i]; twins[i] == nil && !delayedUntil(m, now).After(now) {
+		m := &a.messages[i]
+		if twins[i] != nil {
+			continue
+		}
+		if !delayedUntil(m, now).After(now) {
 			entering = append(entering, m)
+		} else if refusal = t.neverTakes(m); refusal != nil {
+			end = i
+			break
 		}
 	}
 	room, err := a.engine.findRoom(tx, t, entering)
@@ -153,6 +161,11 @@ func (a *appending) decideEach(tx *transaction, t *topic) error {
 		case twin != nil:
 			a.placed = append(a.placed, twin.placed)
 			continue
+		case i == end:
+			a.done, a.full = i, refusal
+			tx.touch(t)
+			tx.hint(a.name)
+			return nil
 		case delayedUntil(m, now).After(now):
 			p = placed{tx.delay(a.engine, t, m, now), true}
 		case entered == room.count:

@@ -3,6 +3,7 @@ package ondisk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -91,6 +92,28 @@ func TestForgottenConsumers(t *testing.T) {
 	info, err := e.Topic(t.Context(), "a")
 	if c := info.Subscriptions[0].Consumers; err != nil || len(c) != 1 || c[0].Name != "busy" || c[0].Idle != 2*time.Hour {
 		t.Errorf("consumers %+v, %v", c, err)
+	}
+}
+
+// Consumers that come under ever new names are forgotten, though nobody asks.
+func TestForgottenCrowd(t *testing.T) {
+	clock := newClock()
+	e := open(t, "db", settings{fs: vfs.NewMem(), reserve: 1, now: clock.now})
+	publish(t, e, "a", bodies(0, 1)...)
+	join(t, e, "a", "s", driver.JoinConfig{Lease: 1000 * time.Hour})
+	fetch(t, e, "a", "s", "busy", 1)
+	for i := range 5000 {
+		clock.at = clock.at.Add(time.Minute)
+		fetch(t, e, "a", "s", fmt.Sprint("c", i), 1)
+	}
+	err := e.submit(t.Context(), &request{decide: func(*transaction) error {
+		if list := e.state.topics["a"].subs["s"].consumers; len(list) > 4*60 || list["busy"] == nil {
+			t.Errorf("%d consumers, busy is %+v", len(list), list["busy"])
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

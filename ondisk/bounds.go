@@ -149,7 +149,7 @@ func (f *finding) exceeds(length, bytes int64) bool {
 func (f *finding) add(size int64, fits bool) (ok bool, err error) {
 	t := f.topic
 	if c := t.config; c.MaxBytes > 0 && size > c.MaxBytes {
-		f.room.full = fmt.Errorf("%w: topic %s takes %d bytes in all, and the message needs %d", driver.ErrTopicFull, t.name, c.MaxBytes, size)
+		f.room.full = tooLargeFor(t, size)
 		return false, nil
 	}
 	if !fits {
@@ -187,6 +187,20 @@ func (f *finding) add(size int64, fits bool) (ok bool, err error) {
 	f.length++
 	f.bytes += size
 	return true, nil
+}
+
+// neverTakes says why a message that is delayed could never enter the topic, and
+// would keep those behind it from entering.
+func (t *topic) neverTakes(m *driver.Message) error {
+	size := int64(messageSize(m, t.rec.appended) + delayedGrowth)
+	if limit := t.config.MaxBytes; limit > 0 && size > limit {
+		return tooLargeFor(t, size)
+	}
+	return nil
+}
+
+func tooLargeFor(t *topic, size int64) error {
+	return fmt.Errorf("%w: topic %s takes %d bytes in all, and the message needs %d", driver.ErrTopicFull, t.name, t.config.MaxBytes, size)
 }
 
 func (f *finding) refusal() error {

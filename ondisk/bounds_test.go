@@ -3,6 +3,9 @@ package ondisk
 import (
 	"errors"
 	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/beckmq/beck/internal/driver"
 )
@@ -51,6 +54,54 @@ func TestBoundFarBelow(t *testing.T) {
 	publish(t, e, "a", bodies(0, 25)...)
 	if got := text(readAll(t, e, "a")); got != "15 16 17 18 19 20 21 22 23 24 " {
 		t.Errorf("left %q", got)
+	}
+	audit(t, e)
+}
+
+// So it is for a tick of a schedule.
+func TestTickFarAboveBound(t *testing.T) {
+	e := open(t, "db", inMemory())
+	publish(t, e, "a", bodies(0, 10_000)...)
+	s := driver.Schedule{Name: "n", Topic: "a", Last: time.UnixMilli(1)}
+	if err := errors.Join(e.Configure(t.Context(), "a", driver.TopicConfig{MaxMessages: 2}), e.PutSchedule(t.Context(), s)); err != nil {
+		t.Fatal(err)
+	}
+	if _, done, err := e.Tick(t.Context(), s, time.UnixMilli(2), bodies(7, 1)[0]); !done || err != nil {
+		t.Errorf("done %v, %v", done, err)
+	}
+	if got := text(readAll(t, e, "a")); got != "9999 7 " {
+		t.Errorf("left %q", got)
+	}
+	audit(t, e)
+}
+
+// A delayed message that is larger than its topic may ever be would keep all
+// behind it from entering.
+func TestDelayedTooLarge(t *testing.T) {
+	clock := newMovingClock()
+	e := open(t, "db", settings{fs: vfs.NewMem(), reserve: 1, now: clock.now})
+	if err := e.Configure(t.Context(), "a", driver.TopicConfig{MaxBytes: 200}); err != nil {
+		t.Fatal(err)
+	}
+	sized := func(size int) driver.Message { return driver.Message{Body: make([]byte, size), Delay: time.Second} }
+	batch := append(bodies(0, 1), delayed("1", time.Minute), sized(180), delayed("never", 0))
+	if ids, err := e.Append(t.Context(), "a", batch); len(ids) != 2 || !errors.Is(err, driver.ErrTopicFull) {
+		t.Errorf("%v, %v", ids, err)
+	}
+	// What is let in fits, with all that is added to it.
+	largest := 180
+	for _, err := e.Append(t.Context(), "a", []driver.Message{sized(largest)}); err != nil; _, err = e.Append(t.Context(), "a", []driver.Message{sized(largest)}) {
+		largest--
+	}
+	clock.forward(time.Second)
+	moveAll(t, e, "a")
+	if list := readAll(t, e, "a"); len(list[len(list)-1].Body) != largest {
+		t.Errorf("%q", text(list))
+	}
+	clock.forward(time.Minute)
+	moveAll(t, e, "a")
+	if list := readAll(t, e, "a"); string(list[len(list)-1].Body) != "1" {
+		t.Errorf("%q", text(list))
 	}
 	audit(t, e)
 }

@@ -20,6 +20,10 @@ import (
 // delayedHeader tells, in the topic, the id that a message had before.
 const delayedHeader = "beck-delayed-id"
 
+// delayedGrowth is more than a message grows by as it enters its topic: by the
+// header, and a higher number.
+const delayedGrowth = 64
+
 // delayedRecord is a delayed message.
 type delayedRecord struct {
 	since   int64  // when it was published, ms since 1970

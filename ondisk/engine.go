@@ -232,11 +232,11 @@ func (e *engine) Ping(ctx context.Context) error {
 // Close ends both goroutines once all that was asked for is done, and closes
 // Pebble.
 func (e *engine) Close(ctx context.Context) error {
-	e.desk.close()
-	e.air.close()
 	e.stop()
 	stopped := make(chan struct{})
 	go func() {
+		e.desk.close()
+		e.air.close()
 		e.background.Wait()
 		e.queue.close()
 		e.running.Wait()

@@ -86,9 +86,15 @@ func (s *subscription) leave(tx *transaction, g *group, place int) {
 	}
 	s.due.remove(&g.deadline)
 	g.members, g.gone = nil, nil
-	// Empty groups are left lying until they are so many that moving the others
-	// together costs little for each.
 	s.emptied++
+	// The first group is looked for often.
+	for len(s.groups) > 0 && s.groups[0].left == 0 {
+		s.groups[0] = nil
+		s.groups = s.groups[1:]
+		s.emptied--
+	}
+	// Other empty groups are left lying until they are so many that moving those
+	// that are not together costs little for each.
 	if s.emptied > len(s.groups)/2 {
 		s.groups = slices.DeleteFunc(s.groups, func(g *group) bool { return g.left == 0 })
 		s.emptied = 0

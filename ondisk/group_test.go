@@ -120,3 +120,31 @@ func TestDamagedGroups(t *testing.T) {
 		})
 	}
 }
+
+// What is needed is found without a look at all that was settled.
+func TestFrontOfGroups(t *testing.T) {
+	e := open(t, "db", inMemory())
+	ids := publish(t, e, "a", bodies(0, 1000)...)
+	join(t, e, "a", "s", driver.JoinConfig{})
+	for range ids {
+		fetch(t, e, "a", "s", "c", 1)
+	}
+	settle(t, e, "a", "s", "c", each(driver.Acknowledge, ids[:400]...)...)
+	settle(t, e, "a", "s", "c", each(driver.Acknowledge, ids[401:500]...)...)
+	err := e.submit(t.Context(), &request{decide: func(*transaction) error {
+		s := e.state.topics["a"].subs["s"]
+		if len(s.groups) != 600 || s.groups[0].left != 1 || s.emptied != 99 || s.grouped != 501 {
+			t.Errorf("%d groups, %d of them empty, the first has %d; %d messages", len(s.groups), s.emptied, s.groups[0].left, s.grouped)
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Error(err)
+	}
+	settle(t, e, "a", "s", "c", each(driver.Acknowledge, ids[400])...)
+	if removed, err := e.Trim(t.Context(), "a", driver.Position{Kind: driver.End}); removed != 500 || err != nil {
+		t.Errorf("trimmed %d, %v", removed, err)
+	}
+	settle(t, e, "a", "s", "c", each(driver.Acknowledge, ids[500:]...)...)
+	audit(t, e)
+}

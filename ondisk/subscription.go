@@ -14,6 +14,7 @@ type subscription struct {
 	lastRead    time.Time
 	rec         subscriptionRecord
 	consumers   map[string]*consumer
+	crowd       int // so many consumers are reason to forget idle ones
 
 	// What was delivered and not settled is in a group, or has an entry of its
 	// own.
@@ -61,8 +62,12 @@ type consumer struct {
 	held int
 }
 
-// forgetAfter is how long a consumer that holds nothing is remembered.
-const forgetAfter = time.Hour
+// forgetAfter is how long a consumer that holds nothing is remembered, or longer
+// if there are few.
+const (
+	forgetAfter = time.Hour
+	minCrowd    = 64
+)
 
 func newSubscription(topic, name string, rec subscriptionRecord) *subscription {
 	s := &subscription{topic: topic, name: name, queue: rec.queue, rec: rec}
@@ -90,6 +95,10 @@ func (s *subscription) advance(cursor streamid.ID, delivered uint64) {
 func (s *subscription) consumer(name string, now time.Time) *consumer {
 	c := s.consumers[name]
 	if c == nil {
+		if len(s.consumers) >= s.crowd {
+			s.forgetIdle(now)
+			s.crowd = max(minCrowd, 2*len(s.consumers))
+		}
 		c = &consumer{}
 		s.consumers[name] = c
 	}

@@ -41,8 +41,9 @@ type Log interface {
 	// of the topic. The id returned for it begins with "d", is not an id of the
 	// topic, and is good for Cancel and Peek; when the message enters the topic
 	// it gets an id, and the header "beck-delayed-id" with the former one. A
-	// topic that is full is no reason to refuse a delayed message; when its time
-	// comes in a full topic it waits on, without blocking others.
+	// topic that is full is no reason to refuse a delayed message, unless it is one
+	// that the topic could never take; when its time comes in a full topic it waits
+	// on, without blocking other topics.
 	//
 	// When it returns without an error, the engine holds every message as
 	// durably as the engine was asked to. With an error the ids of those
