@@ -2,6 +2,7 @@ package beck
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -32,8 +33,9 @@ type consumer struct {
 	handled  int           // since the last fetch
 	lease    time.Duration // as last told by the engine
 	average  int           // bytes of a message, about
-	outcomes []outcome     // decided, not yet sent
-	sending  int           // the number of the call that settles now; 0 if none
+	unheard  unheard
+	outcomes []outcome // decided, not yet sent
+	sending  int       // the number of the call that settles now; 0 if none
 	stopping bool
 	gathers  bool // a worker waits for its batch to fill
 
@@ -49,6 +51,7 @@ type consumer struct {
 // it.
 type delivery struct {
 	message *Message
+	count   int                     // deliveries as the engine counts them
 	leased  time.Time               // when the lease began, or was renewed
 	since   time.Time               // when the lease began
 	cancel  context.CancelCauseFunc // ends the running handler's context
@@ -72,6 +75,7 @@ func newConsumer(b *Bus, topic, name string, w work, o SubscribeOptions) *consum
 		log:      b.log.With("topic", topic, "subscription", name, "consumer", o.Consumer),
 		window:   newWindow(o.Prefetch, o.Concurrency*w.size()),
 		held:     map[string]*delivery{},
+		unheard:  unheard{},
 		schedule: newSchedule(o.Concurrency),
 		lease:    driver.DefaultLease,
 		leased:   make(chan struct{}, 1),
@@ -179,6 +183,7 @@ func (c *consumer) fetchLoop(stop, handlers context.Context) error {
 	// Under a name of its own, a consumer may hold what it was leased before a
 	// crash.
 	recovering, failed := c.named, false
+	lost := 0 // fetches whose answers were lost, in a row
 	for {
 		room := c.awaitRoom(stop)
 		if room == 0 {
@@ -197,6 +202,9 @@ func (c *consumer) fetchLoop(stop, handlers context.Context) error {
 			return err
 		case err != nil:
 			recovering, failed = true, true
+			if errors.Is(err, ErrUncertain) {
+				lost++
+			}
 			if trouble.wait(stop, c.log, what, err) != nil {
 				return nil
 			}
@@ -208,7 +216,8 @@ func (c *consumer) fetchLoop(stop, handlers context.Context) error {
 			c.log.Warn("beck: the subscription lost messages: they were removed from the topic before they were acknowledged", "messages", got.Lost)
 		}
 		// What was leased by a fetch whose answer was lost, no handler has seen.
-		c.add(got, asked, recovering && failed, handlers)
+		c.add(got, asked, recovering && failed, lost, handlers)
+		lost = 0
 		if recovering {
 			recovering, failed = !failed && onlyRecovered(got, req.Max), false
 			continue
@@ -268,8 +277,9 @@ func (c *consumer) holding() int {
 }
 
 // add takes in what was fetched and sees that workers handle it. asked is when
-// the leases began at the earliest.
-func (c *consumer) add(got driver.Fetched, asked time.Time, unseen bool, handlers context.Context) {
+// the leases began at the earliest; lost is how many fetches before this one may
+// have leased the same messages, without an answer.
+func (c *consumer) add(got driver.Fetched, asked time.Time, unseen bool, lost int, handlers context.Context) {
 	c.bus.stats.delivered.Add(uint64(len(got.Messages)))
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -284,11 +294,13 @@ func (c *consumer) add(got driver.Fetched, asked time.Time, unseen bool, handler
 		m := Message(got.Messages[i])
 		m.Topic = c.topic
 		bytes += messageOverhead + len(m.Body)
-		d := &delivery{message: &m, leased: asked, since: asked, unseen: unseen}
+		d := &delivery{message: &m, count: m.Attempt, leased: asked, since: asked, unseen: unseen}
 		if known := c.held[m.ID]; known != nil {
 			c.addAgain(known, d)
 			continue
 		}
+		c.unheard.add(m.ID, min(lost, m.Attempt-1))
+		m.Attempt = c.unheard.heard(m.ID, m.Attempt)
 		c.held[m.ID] = d
 		c.schedule.add(d)
 	}
@@ -308,8 +320,17 @@ func (c *consumer) addAgain(known, again *delivery) {
 	known.leased = again.leased
 	comesAgain := known.decided == driver.Retry || known.decided == driver.Release || known.decided == driver.DeadLetter
 	if comesAgain && c.sending != 0 && known.sent == c.sending {
+		again.message.Attempt = c.unheard.heard(known.message.ID, again.count)
 		known.again = again
+		return
 	}
+	c.notHeard(known, again)
+}
+
+// notHeard takes note that the engine has counted a delivery that no handler gets.
+func (c *consumer) notHeard(known, again *delivery) {
+	c.unheard.add(known.message.ID, again.count-known.count)
+	known.count = again.count
 }
 
 // drain releases what no handler has begun, and waits for those that have.

@@ -221,3 +221,36 @@ func TestNamedConsumerRecoversWhatItHeld(t *testing.T) {
 		t.Errorf("attempts %v", attempts)
 	}
 }
+
+// Attempts that are used up are those of handlers, whatever the engine had to count
+// while answers were lost.
+func TestOutagesDontUseUpAttempts(t *testing.T) {
+	bus, engine := open(t)
+	publish(t, bus, "t", 0, 1)
+	var mu sync.Mutex
+	attempts := map[string][]int{}
+	started, fail := make(chan struct{}, 10), make(chan struct{})
+	subscribe(t, bus, "s", func(_ context.Context, m *beck.Message) error {
+		mu.Lock()
+		attempts[string(m.Body)] = append(attempts[string(m.Body)], m.Attempt)
+		mu.Unlock()
+		started <- struct{}{}
+		<-fail
+		return errors.New("fails always")
+	}, &beck.SubscribeOptions{MaxAttempts: 3, Concurrency: 2, Lease: time.Hour, Backoff: func(int) time.Duration { return 0 }})
+	<-started
+	engine.down.Store(true)
+	publish(t, bus, "t", 1, 1)
+	time.Sleep(300 * time.Millisecond)
+	engine.down.Store(false)
+	<-started
+	close(fail)
+	eventually(t, "both are dead", func() bool { return info(t, bus).Dead == 2 })
+	mu.Lock()
+	defer mu.Unlock()
+	for _, body := range []string{"0", "1"} {
+		if !slices.Equal(attempts[body], []int{1, 2, 3}) {
+			t.Errorf("message %s was handled in the attempts %v", body, attempts[body])
+		}
+	}
+}

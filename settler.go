@@ -113,7 +113,10 @@ func (c *consumer) endCall(batch []outcome) {
 	defer c.mu.Unlock()
 	c.sending = 0
 	for i := range batch {
-		batch[i].of.again = nil
+		if d := batch[i].of; d.again != nil {
+			c.notHeard(d, d.again)
+			d.again = nil
+		}
 	}
 }
 

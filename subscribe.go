@@ -24,7 +24,8 @@ type SubscribeOptions struct {
 
 	// MaxAttempts is how many times a message is delivered to be handled before
 	// it becomes a dead letter. A consumer that dies uses up an attempt, one that
-	// is stopped does not. Defaults to 0: there is no limit.
+	// is stopped does not, nor one that is cut off from the engine for a while and
+	// goes on with its messages. Defaults to 0: there is no limit.
 	MaxAttempts int
 
 	// Backoff is the delay before a message is retried, given the attempt that

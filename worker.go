@@ -155,6 +155,9 @@ func (c *consumer) record(d *delivery, s driver.Settlement) {
 // decide hands an outcome to the settler.
 func (c *consumer) decide(d *delivery, s driver.Settlement) {
 	d.decided = s.Do
+	if s.Do == driver.Acknowledge || s.Do == driver.DeadLetter {
+		delete(c.unheard, s.ID)
+	}
 	c.outcomes = append(c.outcomes, outcome{s, d})
 	if len(c.outcomes) == 1 {
 		signal(c.decided)
