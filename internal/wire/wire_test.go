@@ -85,6 +85,7 @@ func TestProblemOf(t *testing.T) {
 		{&beck.Error{Op: "publish", Err: beck.ErrClosed}, CodeUnavailable, "engine unavailable: the server is shutting down"},
 		{fmt.Errorf("x: %w", context.Canceled), CodeUncertain, "x: context canceled"},
 		{errors.Join(beck.ErrUncertain, beck.ErrUnavailable), CodeUncertain, ""},
+		{errors.Join(beck.ErrClosed, beck.ErrUncertain), CodeUncertain, ""},
 		{errors.New("odd"), CodeInternal, "odd"},
 		{&beck.Error{Op: "request", Err: &beck.AnswerError{Service: "s", Text: "no\nway"}}, CodeAnswerError, "no\nway"},
 		{&beck.NotHeldError{Consumer: "c", IDs: []string{"1", "2"}}, CodeNotHeld, "delivery not held by consumer c: 1, 2; all others of the request are settled"},
