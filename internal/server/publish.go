@@ -130,6 +130,9 @@ func delivery(m *beck.Message, headers http.Header) error {
 		if m.At, err = time.Parse(time.RFC3339, text[0]); err != nil {
 			return fmt.Errorf("%w: %s %.40q is not a time such as 2026-11-21T08:00:00Z", beck.ErrMessage, headerAt, text[0])
 		}
+		if m.At.IsZero() { // which would mean that none is given
+			return fmt.Errorf("%w: %s %s lies in the past", beck.ErrMessage, headerAt, text[0])
+		}
 	}
 	if text, given := headers[headerDedupe]; given {
 		if m.DedupeID = text[0]; m.DedupeID == "" {

@@ -173,10 +173,13 @@ func (s *scanner) messageValue(f *messageFields, field uint, name []byte) error 
 	if err != nil {
 		return s.wrong(at, "%q: %s", name, whatOf(err))
 	}
-	if f.strict && field != fieldBody {
+	if f.strict && (field != fieldBody || len(name) > len("body")) {
 		if err := f.take(len(text)); err != nil { // of which a copy is made
 			return err
 		}
+	}
+	if f.strict && field == fieldDedupe && len(text) == 0 {
+		return s.wrong(at, "%q is empty; leave it away, or give an id", name)
 	}
 	switch field {
 	case fieldID:
@@ -188,7 +191,9 @@ func (s *scanner) messageValue(f *messageFields, field uint, name []byte) error 
 	case fieldTime:
 		m.Time, err = s.time(at, name, text)
 	case fieldAt:
-		m.At, err = s.time(at, name, text)
+		if m.At, err = s.time(at, name, text); err == nil && m.At.IsZero() {
+			return s.wrong(at, "%q lies in the past", name) // the zero time would mean none
+		}
 	case fieldDelay:
 		m.Delay, err = time.ParseDuration(string(text))
 		if err != nil {

@@ -91,6 +91,8 @@ func TestDecodeLinesRefuses(t *testing.T) {
 		{`{"body":null}`, CodeInvalidMessage, "line 1"},
 		{`{"body":"a","body_base64":"YQ=="}`, CodeMalformed, `"body_base64" is given twice`},
 		{`{"body":"a","body":"b"}`, CodeMalformed, `"body" is given twice`},
+		{`{"body":"a","dedupe":""}`, CodeMalformed, `"dedupe" is empty`},
+		{`{"body":"a","at":"0001-01-01T00:00:00Z"}`, CodeMalformed, `"at" lies in the past`},
 		{`{"body":5}`, CodeMalformed, `"body": expected a string, found '5'`},
 		{`{"body_base64":"?"}`, CodeMalformed, "not base64"},
 		{`{"body":"a","headers":{"x":1}}`, CodeMalformed, `header "x": expected a string`},
@@ -148,6 +150,11 @@ func TestDecodeLinesTakesLittle(t *testing.T) {
 		if taken := after.TotalAlloc - before.TotalAlloc; taken > 1<<20 {
 			t.Errorf("%s take %d bytes", what, taken)
 		}
+	}
+	binary := `{"body_base64":"` + strings.Repeat("AAAA", 1<<20) + `"}`
+	taken := 0
+	if _, err := DecodeLinesWithin([]byte(binary), 1, func(n int) error { taken += n; return nil }); err != nil || taken < 3<<20 {
+		t.Errorf("3 MiB as base64 ask for %d bytes, %v", taken, err)
 	}
 	refusal, asked := errors.New("no more"), 0
 	_, err := DecodeLinesWithin([]byte(strings.Repeat(headers(500)+"\n", 100)), 100, func(n int) error {
