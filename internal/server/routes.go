@@ -15,6 +15,8 @@ type route struct {
 	params       []string // the parameters it takes
 	// message says that it takes a message, whose headers it checks itself.
 	message bool
+	// bare says that it takes no body: who sends one wants something else.
+	bare bool
 }
 
 const (
@@ -29,13 +31,13 @@ func (s *Server) routes() []route {
 		{method: "GET", path: "/v1/topics", serve: s.topics},
 		{method: "GET", path: topicPath, serve: s.topic},
 		{method: "PUT", path: topicPath, serve: s.configure},
-		{method: "DELETE", path: topicPath, serve: s.deleteTopic},
-		{method: "POST", path: topicPath + "/purge", serve: s.purge},
+		{method: "DELETE", path: topicPath, serve: s.deleteTopic, bare: true},
+		{method: "POST", path: topicPath + "/purge", serve: s.purge, bare: true},
 		{method: "POST", path: topicPath + "/confirm", serve: s.confirm},
 
 		{method: "POST", path: topicPath + "/messages", serve: s.publish, message: true},
 		{method: "GET", path: topicPath + "/messages", serve: s.page, params: []string{"from", "limit"}},
-		{method: "DELETE", path: topicPath + "/messages", serve: s.trim, params: []string{"before"}},
+		{method: "DELETE", path: topicPath + "/messages", serve: s.trim, params: []string{"before"}, bare: true},
 		{method: "GET", path: topicPath + "/events", serve: s.events, params: []string{"from"}},
 		{method: "GET", path: topicPath + "/wake", serve: s.wake},
 		{method: "GET", path: topicPath + "/delayed", serve: s.delayed, params: []string{"after", "limit"}},
@@ -44,7 +46,7 @@ func (s *Server) routes() []route {
 
 		{method: "PUT", path: subscriptionPath, serve: s.join},
 		{method: "GET", path: subscriptionPath, serve: s.subscription},
-		{method: "DELETE", path: subscriptionPath, serve: s.deleteSubscription},
+		{method: "DELETE", path: subscriptionPath, serve: s.deleteSubscription, bare: true},
 		{method: "POST", path: subscriptionPath + "/fetch", serve: s.fetch},
 		{method: "POST", path: subscriptionPath + "/settle", serve: s.settle},
 		{method: "POST", path: subscriptionPath + "/leave", serve: s.leave},
@@ -53,19 +55,19 @@ func (s *Server) routes() []route {
 		{method: "POST", path: subscriptionPath + "/dead/requeue", serve: s.requeue},
 		{method: "POST", path: subscriptionPath + "/dead/drop", serve: s.drop},
 		{method: "POST", path: subscriptionPath + "/seek", serve: s.seek},
-		{method: "POST", path: subscriptionPath + "/pause", serve: s.pause},
-		{method: "POST", path: subscriptionPath + "/resume", serve: s.resume},
+		{method: "POST", path: subscriptionPath + "/pause", serve: s.pause, bare: true},
+		{method: "POST", path: subscriptionPath + "/resume", serve: s.resume, bare: true},
 
 		{method: "POST", path: "/v1/broadcast/{subject}", serve: s.broadcast},
 		{method: "GET", path: "/v1/listen/{pattern}", serve: s.listen},
 		{method: "POST", path: servicePath, serve: s.ask, message: true},
 		{method: "GET", path: servicePath + "/requests", serve: s.requests},
-		{method: "DELETE", path: servicePath + "/requests/{id}", serve: s.endRequests},
+		{method: "DELETE", path: servicePath + "/requests/{id}", serve: s.endRequests, bare: true},
 		{method: "POST", path: servicePath + "/answers/{id}", serve: s.reply, params: []string{"failure"}},
 
 		{method: "GET", path: "/v1/schedules", serve: s.schedules},
 		{method: "PUT", path: schedulePath, serve: s.putSchedule},
-		{method: "DELETE", path: schedulePath, serve: s.deleteSchedule},
+		{method: "DELETE", path: schedulePath, serve: s.deleteSchedule, bare: true},
 		{method: "POST", path: schedulePath + "/tick", serve: s.tick},
 
 		{method: "GET", path: "/healthz", serve: s.healthz},
@@ -82,7 +84,7 @@ func (s *Server) newMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	methods := map[string][]string{}
 	for _, route := range s.routes() {
-		mux.Handle(route.method+" "+route.path, s.handler(route.checked()))
+		mux.Handle(route.method+" "+route.path, s.handler(s.checked(route)))
 		methods[route.path] = append(methods[route.path], route.method)
 		if route.method == "GET" {
 			methods[route.path] = append(methods[route.path], "HEAD")
@@ -104,11 +106,14 @@ func (s *Server) newMux() *http.ServeMux {
 
 // checked returns what serves a request, if the route knows all that it says:
 // nothing is ignored, so that nobody relies on it.
-func (t route) checked() func(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) checked(t route) func(w http.ResponseWriter, r *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		err := checkParams(r, t.params)
 		if err == nil && !t.message {
 			err = checkNoHeaders(r.Header)
+		}
+		if err == nil && t.bare {
+			err = s.request(r, &struct{}{}, true)
 		}
 		if err != nil {
 			return err
