@@ -1,13 +1,16 @@
 package ondisk
 
 import (
+	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/streamid"
 )
 
 // A bounded queue that is full most of the time, with an old task held, needs no
@@ -104,4 +107,51 @@ func TestDelayedTooLarge(t *testing.T) {
 		t.Errorf("%q", text(list))
 	}
 	audit(t, e)
+}
+
+// What is too old goes also from a topic that others remove messages from all the
+// time.
+func TestTrimWhileOthersRemove(t *testing.T) {
+	e := open(t, "db", inMemory())
+	const bound = 20_000
+	if err := e.Configure(t.Context(), "a", driver.TopicConfig{MaxMessages: bound}); err != nil {
+		t.Fatal(err)
+	}
+	ids := publish(t, e, "a", bodies(0, bound)...)
+	ctx, stop := context.WithCancel(t.Context())
+	var publishers sync.WaitGroup
+	for range 2 {
+		publishers.Go(func() {
+			for ctx.Err() == nil {
+				publish(t, e, "a", bodies(0, 1)...)
+			}
+		})
+	}
+	removed, err := e.Trim(t.Context(), "a", driver.Position{Kind: driver.AtID, ID: ids[bound-1]})
+	if info := topicInfo(t, e, "a"); err != nil || info.FirstID < ids[bound-1] {
+		t.Errorf("removed %d, %v; it begins with %s", removed, err, info.FirstID)
+	}
+	stop()
+	publishers.Wait()
+	audit(t, e)
+}
+
+// The committer's own way to do so keeps what is needed.
+func TestTrimNow(t *testing.T) {
+	e := open(t, "db", inMemory())
+	ids := publish(t, e, "a", bodies(0, smallSurvey+100)...)
+	join(t, e, "a", "s", driver.JoinConfig{From: driver.Position{Kind: driver.AtID, ID: ids[smallSurvey+49]}})
+	for _, want := range []struct {
+		count uint64
+		more  bool
+	}{{smallSurvey, true}, {50, false}, {0, false}} {
+		r := &trimming{engine: e, name: "a", limit: streamid.Max}
+		if err := r.trimNow(t.Context()); err != nil || r.cut.count != want.count || r.cut.more != want.more {
+			t.Errorf("%+v, %v, want %+v", r.cut, err, want)
+		}
+		audit(t, e)
+	}
+	if info := topicInfo(t, e, "a"); info.Length != 50 || info.FirstID != ids[smallSurvey+50] {
+		t.Errorf("%+v", info)
+	}
 }

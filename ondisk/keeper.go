@@ -102,12 +102,8 @@ func (e *engine) removeOld(ctx context.Context, t *topic) error {
 	if c.first.Compare(limit) >= 0 {
 		return nil
 	}
-	for {
-		_, more, err := e.trimSome(ctx, t.name, limit)
-		if err != nil || !more {
-			return err
-		}
-	}
+	_, err = e.trimBefore(ctx, t.name, limit)
+	return err
 }
 
 // countBytes finds out how large the messages of a topic are that was written by

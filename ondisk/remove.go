@@ -14,63 +14,105 @@ func (e *engine) Trim(ctx context.Context, name string, before driver.Position) 
 	if err != nil {
 		return 0, err
 	}
-	for {
-		count, more, err := e.trimSome(ctx, name, limit)
-		removed += count
-		if err != nil || !more {
+	return e.trimBefore(ctx, name, limit)
+}
+
+const (
+	// maxStale is how often a portion is looked for that is no longer what it was
+	// when the committer gets to it, since others remove messages meanwhile.
+	maxStale = 3
+	// smallSurvey is how many messages the committer itself looks at then.
+	smallSurvey = 500
+)
+
+func (e *engine) trimBefore(ctx context.Context, name string, limit streamid.ID) (removed int64, err error) {
+	for stale := 0; ; {
+		r := &trimming{engine: e, name: name, limit: limit}
+		if stale < maxStale {
+			err = r.trimAhead(ctx)
+		} else {
+			err = r.trimNow(ctx)
+		}
+		if err != nil {
 			return removed, err
+		}
+		if r.stale {
+			stale++
+			continue
+		}
+		removed += int64(r.cut.count)
+		if !r.cut.more {
+			return removed, nil
 		}
 	}
 }
 
-// trimSome removes a portion of what comes before a limit and is not needed. It
-// looks at the messages ahead of the committer, which then sees whether that is
-// still how things stand.
-func (e *engine) trimSome(ctx context.Context, name string, limit streamid.ID) (removed int64, more bool, err error) {
+// trimming removes a portion of what comes before a limit and is not needed.
+type trimming struct {
+	engine *engine
+	name   string
+	limit  streamid.ID
+	cut    cutting
+	stale  bool // nothing was removed, since the topic has changed
+}
+
+// trimAhead looks at the messages ahead of the committer, which then sees whether
+// that is still how things stand.
+func (r *trimming) trimAhead(ctx context.Context) error {
+	e := r.engine
 	var t *topic
-	var durable *topicRecord
-	err = e.submit(ctx, &request{decide: func(*transaction) error {
-		t, err = e.needTopic(name)
-		if err == nil {
-			limit = t.neededFrom(limit)
+	err := e.submit(ctx, &request{decide: func(*transaction) (err error) {
+		if t, err = e.needTopic(r.name); err == nil {
+			r.limit = t.neededFrom(r.limit)
 		}
 		return err
 	}})
 	if err != nil {
-		return 0, false, err
+		return err
 	}
 	end, err := e.reading()
 	if err != nil {
-		return 0, false, err
+		return err
 	}
-	durable = t.durable.Load()
-	c, err := e.survey(t, earlier(limit, durable.last.Next()), maxSurvey)
+	c, err := e.survey(t, earlier(r.limit, t.durable.Load().last.Next()), maxSurvey)
 	end()
 	if err != nil || c.count == 0 {
-		return 0, false, err
+		return err
 	}
-	stale := false
-	err = e.submit(ctx, &request{decide: func(tx *transaction) error {
-		now, err := e.needTopic(name)
+	return e.submit(ctx, &request{decide: func(tx *transaction) error {
+		now, err := e.needTopic(r.name)
 		if err != nil {
 			return err
 		}
-		if stale = now != t || !c.holds(t) || t.neededFrom(c.behind()) != c.behind(); stale {
+		if r.stale = now != t || !c.holds(t) || t.neededFrom(c.behind()) != c.behind(); r.stale {
 			return nil
 		}
-		if err := e.cut(tx, t, c); err != nil {
+		return r.remove(tx, t, c)
+	}})
+}
+
+// trimNow has the committer look at a few messages.
+func (r *trimming) trimNow(ctx context.Context) error {
+	return r.engine.submit(ctx, &request{alone: true, decide: func(tx *transaction) error {
+		t, err := r.engine.needTopic(r.name)
+		if err != nil {
 			return err
 		}
-		tx.hint(name)
-		return nil
+		c, err := r.engine.survey(t, t.neededFrom(r.limit), smallSurvey)
+		if err != nil || c.count == 0 {
+			return err
+		}
+		return r.remove(tx, t, c)
 	}})
-	if err != nil {
-		return 0, false, err
+}
+
+func (r *trimming) remove(tx *transaction, t *topic, c cutting) error {
+	if err := r.engine.cut(tx, t, c); err != nil {
+		return err
 	}
-	if stale {
-		return 0, true, nil
-	}
-	return int64(c.count), c.more, nil
+	r.cut = c
+	tx.hint(t.name)
+	return nil
 }
 
 // neededFrom returns the first id that must stay: limit, or what a subscription
