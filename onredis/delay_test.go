@@ -2,6 +2,7 @@ package onredis
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -271,4 +272,45 @@ func monitor(t testing.TB, s *redistest.Server) (sent func() int) {
 		}
 		return int(n.Load())
 	}
+}
+
+// TestDelayedTooLarge publishes a delayed message that its topic could never take: it
+// is refused, as it would keep those behind it from entering.
+func TestDelayedTooLarge(t *testing.T) {
+	e, s := start(t)
+	join(t, e, "orders", "s", time.Minute)
+	configure(t, e, "orders", func(c *driver.TopicConfig) { c.MaxBytes = 10_000 })
+	batch := make([]driver.Message, 3)
+	for i := range batch {
+		batch[i] = driver.Message{Body: []byte("small"), Delay: 10 * time.Millisecond}
+	}
+	batch[1].Body = make([]byte, 9_940)
+	ids, err := e.Append(t.Context(), "orders", batch)
+	if !errors.Is(err, driver.ErrTopicFull) || len(ids) != 1 {
+		t.Errorf("Append: %d ids, %v, want the first one's and ErrTopicFull", len(ids), err)
+	}
+	if n := s.Do("ZCARD", "{beck:orders}:delayed"); n != "1" {
+		t.Errorf("%s messages are delayed, want the first", n)
+	}
+	if _, err := e.Append(t.Context(), "orders", batch[2:]); err != nil {
+		t.Fatal(err)
+	}
+	batch[1].Body = batch[1].Body[:9_700]
+	if _, err := e.Append(t.Context(), "orders", batch[1:2]); err != nil {
+		t.Errorf("Append of one that fits in an empty topic: %v", err)
+	}
+	receive(t, e, "orders", 3)
+	batch[1].Delay = time.Second
+	if _, err := e.Append(t.Context(), "orders", batch[1:2]); err != nil {
+		t.Fatal(err)
+	}
+	configure(t, e, "orders", func(c *driver.TopicConfig) { c.MaxBytes = 8_000 })
+	time.Sleep(1010 * time.Millisecond)
+	delay(t, e, "orders", 10*time.Millisecond, 10*time.Millisecond)
+	receive(t, e, "orders", 2)
+	if n := s.Do("ZCARD", "{beck:orders}:delayed"); n != "1" {
+		t.Errorf("%s messages are delayed, want the one that is too large now", n)
+	}
+	configure(t, e, "orders", func(c *driver.TopicConfig) { c.MaxBytes = 0 })
+	receive(t, e, "orders", 1)
 }

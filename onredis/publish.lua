@@ -92,6 +92,10 @@ for _, m in ipairs(list) do
     m.id = list[m.same].id
   elseif not m.id then
     if m.due then
+      if tooLarge(sizeOf(m.fields) + 64) then -- with the header that it will have
+        result[1] = 'full' -- it could never enter the topic, and would keep others out
+        break
+      end
       m.id = keep(m)
     else
       if m.place > room then

@@ -122,13 +122,16 @@ local function remove(count, drops)
   return removed
 end
 
+-- tooLarge tells whether there is never room for a message of a size.
+local function tooLarge(size) return maxBytes > 0 and size > maxBytes end
+
 -- makeRoom makes room for the first of some messages, given their sizes in bytes,
 -- and returns for how many of them there is. If that is none because it is tired,
 -- there may be room the next time.
 local function makeRoom(sizes)
   local n = #sizes
   if n == 0 or maxMessages == 0 and maxBytes == 0 then return n end
-  if maxBytes > 0 and sizes[1] > maxBytes then return 0 end
+  if tooLarge(sizes[1]) then return 0 end
   if maxMessages > 0 then
     n = math.min(n, maxMessages)
     local over = stored() + n - maxMessages
