@@ -175,14 +175,17 @@ func (e *engine) moveDue(tx *transaction, t *topic, now time.Time) error {
 	defer iter.Close()
 	var ids []streamid.ID
 	var messages []*driver.Message
-	size := 0
+	size, most := 0, moveCount
+	if t.stuck {
+		most = 1 // to see whether there is room now
+	}
 	next, found := streamid.ID{}, false
 	for ok := iter.First(); ok; ok = iter.Next() {
 		id, _, m, err := e.delayedAt(iter)
 		if err != nil {
 			return err
 		}
-		if id.Millis > uint64(now.UnixMilli()) || len(ids) == moveCount || size > maxBatch/2 {
+		if id.Millis > uint64(now.UnixMilli()) || len(ids) == most || size > maxBatch/2 {
 			next, found = id, true
 			break
 		}
@@ -220,10 +223,11 @@ func (e *engine) moveDue(tx *transaction, t *topic, now time.Time) error {
 		tx.touch(t)
 		tx.hint(t.name)
 	}
+	t.stuck = room.count == 0 && room.cut.count == 0
 	switch {
 	case room.count < len(ids):
 		wait := time.Duration(0)
-		if room.count == 0 && room.cut.count == 0 {
+		if t.stuck {
 			wait = moveAgain // for room
 		}
 		e.moveAt(tx, t, ids[room.count], now.Add(wait).UnixMilli())

@@ -152,6 +152,43 @@ func TestDelayedInFullTopic(t *testing.T) {
 	audit(t, e)
 }
 
+// While a topic stays full, looking for room in it costs no more with many
+// messages that wait for it.
+func TestDelayedManyInFullTopic(t *testing.T) {
+	clock := newMovingClock()
+	e := open(t, "db", settings{fs: vfs.NewMem(), reserve: 1, now: clock.now})
+	if err := e.Configure(t.Context(), "q", driver.TopicConfig{MaxMessages: 1}); err != nil {
+		t.Fatal(err)
+	}
+	makeQueue(t, e, "q")
+	ids := publish(t, e, "q", bodies(0, 1)...)
+	var list []driver.Message
+	for i := range 2000 {
+		list = append(list, delayed(fmt.Sprint(i), time.Second))
+	}
+	publish(t, e, "q", list...)
+	clock.forward(time.Second)
+	allocations := testing.AllocsPerRun(20, func() {
+		if err := e.move(t.Context(), "q"); err != nil {
+			t.Error(err)
+		}
+	})
+	if allocations > 500 {
+		t.Errorf("%v allocations", allocations)
+	}
+	fetch(t, e, "q", workers, "c", 1)
+	settle(t, e, "q", workers, "c", each(driver.Acknowledge, ids...)...)
+	if err := e.Configure(t.Context(), "q", driver.TopicConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	clock.forward(moveAgain)
+	moveAll(t, e, "q")
+	if info := topicInfo(t, e, "q"); info.Delayed != 0 || info.Length != 2000 {
+		t.Errorf("%+v", info)
+	}
+	audit(t, e)
+}
+
 func TestCancel(t *testing.T) {
 	e := open(t, "db", inMemory())
 	ids := publish(t, e, "a", delayed("0", time.Hour), delayed("1", 2*time.Hour), delayed("2", 3*time.Hour))

@@ -80,6 +80,8 @@ type topic struct {
 	// moves when it is to be moved, ms since 1970; 0 if there is none.
 	due   streamid.ID
 	moves int64
+	// stuck says that it found no room the last time.
+	stuck bool
 
 	// warm is set once the topic was checked against its messages and the
 	// pending messages of its subscriptions were loaded.
