@@ -10,8 +10,12 @@ import (
 	"github.com/beckmq/beck/internal/wire"
 )
 
-// maxSmall bounds requests other than those that publish.
-const maxSmall = 1 << 20
+const (
+	// maxSmall bounds requests other than those that publish.
+	maxSmall = 1 << 20
+	// decodedSize is how many times the size of its text a list may take.
+	decodedSize = 32
+)
 
 // body reads the whole body of a request, which belongs to the caller, into
 // memory of the share.
@@ -94,6 +98,12 @@ func (s *Server) request(r *http.Request, v any, optional bool) error {
 	text, err := s.body(r, maxSmall, of)
 	if err != nil || optional && len(text) == 0 {
 		return err
+	}
+	if len(text) > small {
+		// A list of empty objects takes that much more than its text.
+		if err := of.take(int(min(decodedSize*int64(len(text)), s.memory.limit/8))); err != nil {
+			return err
+		}
 	}
 	return wire.Decode(text, v)
 }

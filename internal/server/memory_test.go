@@ -43,6 +43,23 @@ func TestMemoryOfAllRequests(t *testing.T) {
 	}
 }
 
+// What a list of empty objects becomes, many times its text, is counted while it
+// is read; small requests are served meanwhile.
+func TestMemoryOfLists(t *testing.T) {
+	text := `{"consumer":"c","settlements":[` + strings.Repeat("{},", 340_000) + `{}]}`
+	r := start(t, &Options{MaxRequest: 4 << 20})
+	settle := "/v1/topics/orders/subscriptions/s/settle"
+	r.want(201, nil, "PUT", "/v1/topics/orders/subscriptions/s", "")
+	r.want(400, nil, "POST", settle, text)
+	r.server.memory.taken.Add(14 << 20) // others leave room for the text, but not for the list
+	r.want(503, nil, "POST", settle, text)
+	r.want(409, nil, "POST", settle, `{"consumer":"c","settlements":[{"id":"1-1","do":"ack"}]}`)
+	r.server.memory.taken.Add(-14 << 20)
+	if taken := r.server.memory.taken.Load(); taken != 0 {
+		t.Errorf("%d bytes are still taken", taken)
+	}
+}
+
 func (r *running) eventually(what string, is func() bool) {
 	r.t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
