@@ -46,7 +46,7 @@ func main() {
 	context.AfterFunc(ctx, func() { server.Close() })
 	log.Printf("http://%s/", *listen)
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		log.Print(err)
+		log.Fatal(err)
 	}
 }
 

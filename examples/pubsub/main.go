@@ -34,9 +34,9 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer bus.Close(context.WithoutCancel(ctx))
-	if err := run(ctx, bus, os.Stdout, *days); err != nil {
-		log.Print(err)
+	err = run(ctx, bus, os.Stdout, *days)
+	if err := errors.Join(err, bus.Close(context.WithoutCancel(ctx))); err != nil {
+		log.Fatal(err)
 	}
 }
 

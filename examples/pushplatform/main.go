@@ -37,9 +37,9 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer bus.Close(context.WithoutCancel(ctx))
-	if err := run(ctx, bus, os.Stdout, flag.Args()); err != nil {
-		log.Print(err)
+	err = run(ctx, bus, os.Stdout, flag.Args())
+	if err := errors.Join(err, bus.Close(context.WithoutCancel(ctx))); err != nil {
+		log.Fatal(err)
 	}
 }
 

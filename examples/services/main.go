@@ -40,7 +40,6 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer bus.Close(context.WithoutCancel(ctx))
 	switch *role {
 	case "stock":
 		err = newStock().run(ctx, bus)
@@ -51,8 +50,8 @@ func main() {
 	default:
 		err = fmt.Errorf("-run %q: it takes stock, sales or both", *role)
 	}
-	if err != nil {
-		log.Print(err)
+	if err := errors.Join(err, bus.Close(context.WithoutCancel(ctx))); err != nil {
+		log.Fatal(err)
 	}
 }
 

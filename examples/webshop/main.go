@@ -36,7 +36,6 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer bus.Close(context.WithoutCancel(ctx))
 	if *listen != "" {
 		server := &http.Server{Addr: *listen, Handler: shop(ctx, bus), ReadHeaderTimeout: 5 * time.Second}
 		context.AfterFunc(ctx, func() { server.Close() })
@@ -53,7 +52,7 @@ func main() {
 	} else {
 		<-ctx.Done()
 	}
-	if err != nil {
+	if err := errors.Join(err, bus.Close(context.WithoutCancel(ctx))); err != nil {
 		log.Fatal(err)
 	}
 }
