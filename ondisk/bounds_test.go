@@ -3,6 +3,7 @@ package ondisk
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -107,6 +108,43 @@ func TestDelayedTooLarge(t *testing.T) {
 		t.Errorf("%q", text(list))
 	}
 	audit(t, e)
+}
+
+// One that became too large when a bound was set waits, and keeps back no others.
+func TestDelayedBecameTooLarge(t *testing.T) {
+	clock := newMovingClock()
+	set := settings{fs: vfs.NewMem(), reserve: 1, now: clock.now}
+	e := mustOpen(t, "db", set)
+	defer func() { shut(t, e) }()
+	there := func(want string, delayed int64) {
+		t.Helper()
+		moveAll(t, e, "a")
+		if got := text(readAll(t, e, "a")); got != want || topicInfo(t, e, "a").Delayed != delayed {
+			t.Errorf("%q, want %q; %+v", got, want, topicInfo(t, e, "a"))
+		}
+		audit(t, e)
+	}
+	large := strings.Repeat("x", 500)
+	publish(t, e, "a", delayed(large, time.Second), delayed("1", 2*time.Second), delayed("2", time.Minute))
+	if err := e.Configure(t.Context(), "a", driver.TopicConfig{MaxBytes: 200}); err != nil {
+		t.Fatal(err)
+	}
+	clock.forward(2 * time.Second)
+	there("1 ", 2)
+	publish(t, e, "a", delayed("3", time.Second))
+	clock.forward(time.Second)
+	there("1 3 ", 2)
+	shut(t, e)
+	e = mustOpen(t, "db", set)
+	clock.forward(time.Hour)
+	there("1 3 2 ", 1)
+	publish(t, e, "a", delayed("4", time.Second))
+	clock.forward(time.Second)
+	there("1 3 2 4 ", 1)
+	if err := e.Configure(t.Context(), "a", driver.TopicConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	there("1 3 2 4 "+large+" ", 0)
 }
 
 // What is too old goes also from a topic that others remove messages from all the

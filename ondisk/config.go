@@ -42,6 +42,9 @@ func (e *engine) Configure(ctx context.Context, name string, config driver.Topic
 			return err
 		}
 		t.configure(config)
+		if t.rec.delayed > 0 {
+			e.setDue(tx, t, t.due)
+		}
 		tx.set(tableKey(tagConfig, name), (*configRecord)(&config).encode())
 		tx.hint(name)
 		return nil

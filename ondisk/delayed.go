@@ -71,6 +71,8 @@ func (tx *transaction) delay(e *engine, t *topic, m *driver.Message, now time.Ti
 	tx.set(idKey(id, tagDelayed, t.name), rec.encode())
 	if t.rec.delayed == 1 || id.Compare(t.due) < 0 {
 		e.setDue(tx, t, id)
+	} else if due < t.moves {
+		e.moveAt(tx, t, t.due, due)
 	}
 	tx.touch(t)
 	return id
@@ -146,6 +148,12 @@ func (e *engine) delayedAt(iter *pebble.Iterator) (id streamid.ID, rec delayedRe
 const (
 	moveCount = 1000 // messages that enter a topic in one transaction
 	moveAgain = 100 * time.Millisecond
+
+	// Messages that became too large for their topic are passed over, if they are
+	// no more than this, and looked at again after that time, or when the topic is
+	// configured.
+	maxPassed   = 100
+	passedAgain = time.Minute
 )
 
 // move has those delayed messages enter their topic that are due.
@@ -180,6 +188,7 @@ func (e *engine) moveDue(tx *transaction, t *topic, now time.Time) error {
 		most = 1 // to see whether there is room now
 	}
 	next, found := streamid.ID{}, false
+	var passed []streamid.ID // too large since the topic's bound was set
 	for ok := iter.First(); ok; ok = iter.Next() {
 		id, _, m, err := e.delayedAt(iter)
 		if err != nil {
@@ -188,6 +197,10 @@ func (e *engine) moveDue(tx *transaction, t *topic, now time.Time) error {
 		if id.Millis > uint64(now.UnixMilli()) || len(ids) == most || size > maxBatch/2 {
 			next, found = id, true
 			break
+		}
+		if len(passed) < maxPassed && t.neverTakes(&m) != nil {
+			passed = append(passed, id)
+			continue
 		}
 		m.Body = append([]byte{}, m.Body...)
 		m.Headers = maps.Clone(m.Headers)
@@ -201,7 +214,8 @@ func (e *engine) moveDue(tx *transaction, t *topic, now time.Time) error {
 	if err := iter.Error(); err != nil {
 		return e.problem(err)
 	}
-	if left := t.rec.delayed - uint64(len(ids)); uint64(len(ids)) > t.rec.delayed || found != (left > 0) {
+	seen := uint64(len(ids) + len(passed))
+	if seen > t.rec.delayed || found != (t.rec.delayed > seen) {
 		return e.corruptTopic(t, "there are not the %d delayed messages that it should have", t.rec.delayed)
 	}
 	room, err := e.findRoom(tx, t, messages)
@@ -223,19 +237,23 @@ func (e *engine) moveDue(tx *transaction, t *topic, now time.Time) error {
 		tx.touch(t)
 		tx.hint(t.name)
 	}
-	t.stuck = room.count == 0 && room.cut.count == 0
+	t.stuck = len(ids) > 0 && room.count == 0 && room.cut.count == 0
+	first, at := streamid.ID{}, int64(0)
 	switch {
 	case room.count < len(ids):
-		wait := time.Duration(0)
+		first, at = ids[room.count], now.UnixMilli()
 		if t.stuck {
-			wait = moveAgain // for room
+			at = now.Add(moveAgain).UnixMilli() // for room
 		}
-		e.moveAt(tx, t, ids[room.count], now.Add(wait).UnixMilli())
 	case found:
-		e.setDue(tx, t, next)
-	default:
-		e.noneDue(tx, t)
+		first, at = next, int64(next.Millis)
+	case len(passed) > 0:
+		first, at = passed[0], now.Add(passedAgain).UnixMilli()
 	}
+	if len(passed) > 0 {
+		first = earlier(first, passed[0])
+	}
+	e.moveAt(tx, t, first, at)
 	return nil
 }
 
