@@ -154,3 +154,24 @@ func TestQueueIsHealed(t *testing.T) {
 		}
 	}
 }
+
+// TestAckByAnEngineThatOnlySawAPause acknowledges a task by an engine that has learned
+// of the subscription that it is paused, and not that it is a queue's.
+func TestAckByAnEngineThatOnlySawAPause(t *testing.T) {
+	e, s := start(t)
+	makeQueue(t, e, "emails", time.Minute)
+	publish(t, e, "emails", "a", "b")
+	got := fetch(t, e, "emails", workers, "w", 1)
+	if err := e.Pause(t.Context(), "emails", workers, true); err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, s)
+	closeAtEnd(t, other)
+	_, stop := other.Watch("emails")
+	defer stop()
+	fetch(t, other, "emails", workers, "w", 1)
+	settle(t, other, "emails", workers, "w", driver.Acknowledge, got.Messages[0].ID)
+	if n := s.Do("XLEN", "beck:emails"); n != "1" {
+		t.Errorf("%s tasks are stored once one of two is acknowledged", n)
+	}
+}

@@ -76,11 +76,12 @@ func (e *engine) Settle(ctx context.Context, topic, name, consumer string, settl
 	return append(notHeld, missing...), nil
 }
 
-// kind tells whether the subscription is known to exist, and to be that of a queue.
+// kind tells whether the subscription is known to exist and of which kind it is, and
+// whether it is that of a queue.
 func (s *subscription) kind() (known, queue bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.known, s.queue
+	return s.known && s.asked, s.queue
 }
 
 // acknowledge acknowledges by XACK alone, or by the script ack, and reports whether

@@ -40,6 +40,7 @@ type subscription struct {
 	mu     sync.Mutex
 	known  bool          // it is known to have existed
 	queue  bool          // it is that of a queue, as last seen
+	asked  bool          // whether it is that of a queue has been seen
 	untold int64         // messages it lost that a Fetch which failed was to tell of
 	lease  time.Duration // as last seen
 	look   time.Time     // when to look for ended leases
@@ -82,7 +83,9 @@ func (e *engine) forget(id subscriptionID) {
 // forgetUnknown forgets a subscription that is not known to exist, so that names
 // which were merely asked for take no memory.
 func (e *engine) forgetUnknown(s *subscription) {
-	known, _ := s.kind()
+	s.mu.Lock()
+	known := s.known
+	s.mu.Unlock()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !known && e.subscriptions[s.id] == s {
@@ -135,7 +138,7 @@ func (s *subscription) readQueue(flag *rueidis.RedisMessage) error {
 	n, err := flag.ToInt64()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queue = n == 1
+	s.queue, s.asked = n == 1, err == nil
 	return err
 }
 
