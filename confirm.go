@@ -111,13 +111,13 @@ func onlyDead(open map[string]map[string]State) bool {
 	return true
 }
 
-// known fills in what was never asked for.
+// known fills in what no answer came for.
 func known(open map[string]map[string]State, ids []string) map[string]map[string]State {
 	for name, states := range open {
 		if states == nil {
 			open[name] = map[string]State{}
 			for _, id := range ids {
-				open[name][id] = StateReady
+				open[name][id] = StateUnknown
 			}
 		}
 	}

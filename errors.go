@@ -115,7 +115,9 @@ func (e *AnswerError) Error() string { return "answered by " + e.Service + ": " 
 // of the context that ended, if that is why.
 type UnconfirmedError struct {
 	// Open has for each subscription that is not done the ids, and where they
-	// stand: StateReady, StateHeld, StateWaiting or StateDead.
+	// stand: StateReady, StateHeld, StateWaiting or StateDead, or StateUnknown
+	// for messages of which the engine has told nothing in that time; they may be
+	// acknowledged.
 	Open map[string]map[string]State
 	Err  error
 }

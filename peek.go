@@ -19,6 +19,7 @@ const (
 	StateWaiting = State(driver.Waiting) // waiting for its retry
 	StateDelayed = State(driver.Delayed) // its time has not come; it has no place in the topic yet
 	StateDead    = State(driver.Buried)  // a dead letter
+	StateUnknown = State("unknown")      // Confirm ended before it could learn the state
 )
 
 // Entry is one message and where it stands.
