@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -86,16 +85,16 @@ func (d *Disk) Prepare(_ context.Context, _ string, n int, body []byte) error {
 // Follow implements Bare.
 func (d *Disk) Follow(context.Context, string) (int, error) {
 	n := 0
-	err := d.pages(func(_, bodies [][]byte) error {
+	err := d.pages('m', func(_, bodies [][]byte) error {
 		n += len(bodies)
 		return nil
 	})
 	return n, err
 }
 
-// pages reads what was prepared, as copies, as beck has to.
-func (d *Disk) pages(do func(keys, bodies [][]byte) error) error {
-	iter, err := d.db.NewIter(&pebble.IterOptions{LowerBound: []byte("m"), UpperBound: []byte("n")})
+// pages reads a table, as copies, as beck has to.
+func (d *Disk) pages(table byte, do func(keys, bodies [][]byte) error) error {
+	iter, err := d.db.NewIter(&pebble.IterOptions{LowerBound: []byte{table}, UpperBound: []byte{table + 1}})
 	if err != nil {
 		return err
 	}
@@ -121,11 +120,10 @@ func (d *Disk) pages(do func(keys, bodies [][]byte) error) error {
 // acknowledgement.
 func (d *Disk) Subscribe(context.Context, string) (int, error) {
 	n := 0
-	err := d.pages(func(keys, _ [][]byte) error {
+	err := d.pages('m', func(keys, _ [][]byte) error {
 		lease, ack := d.db.NewBatch(), d.db.NewBatch()
 		for _, k := range keys {
-			pending := append([]byte("s"), k...)
-			if err := errors.Join(lease.Set(pending, []byte("consumer, attempt"), nil), ack.Delete(pending, nil)); err != nil {
+			if err := errors.Join(lease.Set(pending(k), []byte("consumer, attempt"), nil), ack.Delete(pending(k), nil)); err != nil {
 				return err
 			}
 		}
@@ -135,40 +133,40 @@ func (d *Disk) Subscribe(context.Context, string) (int, error) {
 	return n, err
 }
 
-// Queue implements Bare: batches of a hundred tasks, each leased by a record and
-// removed with it.
-func (d *Disk) Queue(_ context.Context, n int, body []byte) (int, error) {
-	var keys [][]byte
-	for len(keys) < n {
+// Queue implements Bare: tasks are leased by a record each, and removed with it, a
+// page by two ranges.
+func (d *Disk) Queue(ctx context.Context, n int, body []byte) (int, error) {
+	err := inBatches(ctx, n, func(size int) error {
 		b := d.db.NewBatch()
-		for range min(n-len(keys), batchSize) {
-			keys = append(keys, key('q', d.next.Add(1)))
-			if err := b.Set(keys[len(keys)-1], body, nil); err != nil {
-				return 0, err
+		defer b.Close()
+		for range size {
+			if err := b.Set(key('q', d.next.Add(1)), body, nil); err != nil {
+				return err
 			}
 		}
-		if err := b.Commit(pebble.Sync); err != nil {
-			return 0, err
-		}
+		return b.Commit(pebble.Sync)
+	})
+	if err != nil {
+		return 0, err
 	}
-	for page := range slices.Chunk(keys, readBatch) {
+	done := 0
+	err = d.pages('q', func(keys, _ [][]byte) error {
 		lease, ack := d.db.NewBatch(), d.db.NewBatch()
-		for _, k := range page {
-			_, closer, err := d.db.Get(k)
-			if err != nil {
-				return 0, err
-			}
-			pending := append([]byte("s"), k...)
-			if err := errors.Join(closer.Close(), lease.Set(pending, []byte("consumer, attempt"), nil), ack.Delete(pending, nil), ack.Delete(k, nil)); err != nil {
-				return 0, err
+		for _, k := range keys {
+			if err := lease.Set(pending(k), []byte("consumer, attempt"), nil); err != nil {
+				return err
 			}
 		}
-		if err := errors.Join(lease.Commit(pebble.Sync), ack.Commit(pebble.Sync)); err != nil {
-			return 0, err
-		}
-	}
-	return n, nil
+		first, behind := keys[0], append(keys[len(keys)-1], 0)
+		done += len(keys)
+		return errors.Join(
+			ack.DeleteRange(first, behind, nil), ack.DeleteRange(pending(first), pending(behind), nil),
+			lease.Commit(pebble.Sync), ack.Commit(pebble.Sync))
+	})
+	return done, err
 }
+
+func pending(key []byte) []byte { return append([]byte("s"), key...) }
 
 // Delays implements Bare: a synced write, and a channel.
 func (d *Disk) Delays(stop context.Context, tick time.Duration, body []byte) ([]time.Duration, error) {

@@ -33,21 +33,13 @@ func (r *run) queue(ctx context.Context) ([]Row, error) {
 
 func (r *run) pushAndWork(ctx context.Context) (int, error) {
 	queue := r.newTopic("queue")
-	var left atomic.Int64
-	left.Store(int64(r.Messages))
-	pushing, enough := context.WithCancel(ctx)
-	defer enough()
-	_, err := each(pushing, batchPublishers, func() (int, error) {
-		over := left.Add(-batchSize)
-		tasks := make([]beck.Message, max(0, min(batchSize, over+batchSize)))
-		if over <= 0 {
-			enough()
-		}
+	err := inBatches(ctx, r.Messages, func(size int) error {
+		tasks := make([]beck.Message, size)
 		for i := range tasks {
 			tasks[i].Body = r.body
 		}
-		ids, err := r.bus.Push(ctx, queue, tasks...)
-		return len(ids), err
+		_, err := r.bus.Push(ctx, queue, tasks...)
+		return err
 	})
 	if err != nil {
 		return 0, err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -89,25 +88,17 @@ func (r *Redis) Subscribe(ctx context.Context, topic string) (int, error) {
 // Queue implements Bare.
 func (r *Redis) Queue(ctx context.Context, n int, body []byte) (int, error) {
 	key := r.key("queue")
-	var left atomic.Int64
-	left.Store(int64(n))
-	stop, cancel := context.WithCancel(ctx)
-	defer cancel()
-	_, err := each(stop, batchPublishers, func() (int, error) {
-		over := left.Add(-batchSize)
-		commands := make(rueidis.Commands, max(0, min(batchSize, over+batchSize)))
-		if over <= 0 {
-			cancel()
-		}
+	err := inBatches(ctx, n, func(size int) error {
+		commands := make(rueidis.Commands, size)
 		for i := range commands {
 			commands[i] = r.xadd(key, body)
 		}
 		for _, answer := range r.client.DoMulti(ctx, commands...) {
 			if err := answer.Error(); err != nil {
-				return 0, err
+				return err
 			}
 		}
-		return len(commands), nil
+		return nil
 	})
 	if err != nil {
 		return 0, err

@@ -80,6 +80,26 @@ func each(stop context.Context, n int, do func() (int, error)) (int, error) {
 	return int(total.Load()), nil
 }
 
+// inBatches has some goroutines publish n messages, each a batch at a time.
+func inBatches(ctx context.Context, n int, publish func(size int) error) error {
+	var left atomic.Int64
+	left.Store(int64(n))
+	going, stop := context.WithCancel(ctx)
+	defer stop()
+	_, err := each(going, batchPublishers, func() (int, error) {
+		over := left.Add(-batchSize)
+		if over <= 0 {
+			stop()
+		}
+		if over <= -batchSize {
+			return 0, nil
+		}
+		size := int(min(batchSize, over+batchSize))
+		return size, publish(size)
+	})
+	return err
+}
+
 // stored sees that there is a topic with messages to be read.
 func (r *run) stored(ctx context.Context) (topic string, err error) {
 	topic = r.topic + "-stored"
