@@ -205,8 +205,8 @@ func TestDelayedCommands(t *testing.T) {
 	fetch(t, e, "orders", "s", "c", 10)
 	drain(hints)
 	sent := monitor(t, s)
-	const n = 40
-	count := func(publish func()) float64 {
+	const rounds, n = 5, 20
+	round := func(publish func()) float64 {
 		before := sent()
 		for range n {
 			publish()
@@ -219,6 +219,15 @@ func TestDelayedCommands(t *testing.T) {
 			drain(hints)
 		}
 		return float64(sent()-before) / n
+	}
+	// The best of some rounds: who is slow is woken between two messages, and looks
+	// once more.
+	count := func(publish func()) float64 {
+		best := round(publish)
+		for range rounds - 1 {
+			best = min(best, round(publish))
+		}
+		return best
 	}
 	plain := count(func() { publish(t, e, "orders", "x") })
 	delayed := count(func() { delay(t, e, "orders", 20*time.Millisecond) })

@@ -188,9 +188,16 @@ func requestLate(t *T) {
 	if _, err = t.engine.Request(ctx, "slow", driver.Message{Body: []byte("second")}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Request that was cancelled: %v, want context.Canceled", err)
 	}
+	answered, done := make(chan struct{}), make(chan struct{})
 	go func() {
-		for range 3 {
-			q := <-taken
+		defer close(done)
+		for {
+			var q driver.Request
+			select {
+			case q = <-taken: // the first two, if they came before they were given up
+			case <-answered:
+				return
+			}
 			ctx, cancel := t.ctx()
 			// Nobody waits for the first two any more, so they may fail.
 			err := q.Answer(ctx, driver.Answer{Body: append([]byte("re "), q.Message.Body...)})
@@ -203,6 +210,8 @@ func requestLate(t *T) {
 	if got := t.request("slow", "third"); got != "re third" {
 		t.Errorf("the answer is %q, want that to the third request", got)
 	}
+	close(answered)
+	<-done
 }
 
 func requestAfterStop(t *T) {
