@@ -112,14 +112,14 @@ func busNoReplier(t *T) {
 // busTimeOver asks more than may be handled at a time, of handlers that take
 // longer than anybody waits.
 func busTimeOver(t *T) {
-	const requests = 300
+	const requests, atATime = 300, 256
 	bus := t.bus()
 	var begun atomic.Int64
 	release := make(chan struct{})
-	t.replying(bus, "slow", func(ctx context.Context, m *beck.Message) ([]byte, error) {
+	stop := t.replying(bus, "slow", func(ctx context.Context, m *beck.Message) ([]byte, error) {
 		begun.Add(1)
-		if deadline, ok := ctx.Deadline(); !ok || time.Since(deadline) > slack {
-			t.Errorf("a request is handled %v after its time", time.Since(deadline))
+		if _, ok := ctx.Deadline(); !ok {
+			t.Errorf("the context of a reply has no deadline")
 		}
 		select {
 		case <-ctx.Done():
@@ -140,9 +140,12 @@ func busTimeOver(t *T) {
 		})
 	}
 	wg.Wait()
-	close(release)
-	if begun.Load() == 0 {
-		t.Errorf("none of %d requests was handled", requests)
+	// A replier elsewhere counts the time from when a request arrives.
+	time.Sleep(time.Second)
+	close(release) // now the others could be handled, but their time is over
+	stop()
+	if n := begun.Load(); n == 0 || n > atATime {
+		t.Errorf("%d of %d requests were handled, want some, and at most the %d that began in time", n, requests, atATime)
 	}
 }
 
