@@ -47,6 +47,9 @@ var (
 	// ErrUncertain: the connection broke before the answer came. What was asked
 	// for may have been done.
 	ErrUncertain = driver.ErrUncertain
+	// ErrDurability: the messages are stored, under the ids that are returned beside
+	// it, but are not known to be as durable as [Durability] asked for.
+	ErrDurability = driver.ErrDurability
 	// ErrFull: the engine has no room. Nothing was done.
 	ErrFull = driver.ErrFull
 	// ErrDenied: wrong user or password, or one without the permission.

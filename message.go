@@ -72,7 +72,15 @@ type Message struct {
 	// and nothing is stored. It has 1 to 200 bytes of visible ASCII; empty means
 	// none. It is empty in messages that are received.
 	DedupeID string
+
+	// Durability is what must hold of this message before its id is returned; nil
+	// means that of [Options]. It is nil in messages that are received.
+	Durability *Durability
 }
+
+// Durability is what must hold of a message, beyond being written, before its id is
+// returned. The zero value asks for nothing more.
+type Durability = driver.Durability
 
 // The conversion below holds only while both have the same fields.
 var _ = Message(driver.Message{})

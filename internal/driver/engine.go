@@ -50,7 +50,9 @@ type Log interface {
 	// messages at the front that are known to be stored are returned beside it;
 	// of the others, none is stored if the error is ErrUnavailable, ErrFull,
 	// ErrTopicFull or any other error of this package but ErrUncertain, and any may be if it is
-	// ErrUncertain.
+	// ErrUncertain. With ErrDurability all are stored and all ids are returned, but
+	// their Durability was not reached in time. A Durability that the engine can't
+	// give at all is beck's ErrOption, and nothing is stored.
 	//
 	// Of two calls of which one returned before the other began, the first
 	// one's messages come first in the topic.

@@ -26,6 +26,8 @@ var (
 	ErrUnavailable = errors.New("engine unavailable")
 	// ErrUncertain: the connection broke before the answer; it may be done.
 	ErrUncertain = errors.New("outcome unknown: it may have been done")
+	// ErrDurability: it is stored, but not known to be as durable as asked for.
+	ErrDurability = errors.New("stored, but not as durably as asked")
 	// ErrFull: no room on disk or in memory; nothing was done.
 	ErrFull = errors.New("engine full")
 	// ErrDenied: wrong user or password, or one that may not do this.

@@ -32,7 +32,26 @@ type Message struct {
 	// same one that was published to the topic within TopicConfig.DedupeWindow
 	// is this message: nothing is stored, and its id is returned.
 	DedupeID string
+	// Durability is what must hold before Append returns its id; nil for nothing
+	// beyond being written. Each message of a batch may have its own; the call waits
+	// for all.
+	Durability *Durability
 }
+
+// Durability is what must hold of a message, beyond being written, before its id is
+// returned. The zero value asks for nothing more: on disk a message is synced all the
+// same.
+type Durability struct {
+	// Replicas is how many replicas must have the message.
+	Replicas int
+	// Synced says that it must be on disk, and not only in the buffers of the system.
+	Synced bool
+	// Within bounds the wait for these; 0 means DefaultWithin.
+	Within time.Duration
+}
+
+// DefaultWithin is for how long Append waits for a Durability that doesn't say so.
+const DefaultWithin = 5 * time.Second
 
 // PositionKind says what a Position means.
 type PositionKind int
@@ -67,6 +86,11 @@ type Page struct {
 	Last string
 	// More says that the page is full, so that reading on at once pays.
 	More bool
+	// Era is another one than before if the engine may have lost messages that it
+	// had confirmed, as at a failover to a replica that was behind. A reader that
+	// sees it change may have missed some, even if the last message it saw is there.
+	// Empty if the engine can't tell, or loses none.
+	Era string
 }
 
 // JoinConfig is what a subscription is made with.
@@ -113,6 +137,9 @@ type Fetched struct {
 	// Lost is how many messages the subscription has lost, by the topic's bounds
 	// or by someone else, that no Fetch has told of before.
 	Lost int64
+	// Era is that of Page: if it changes, messages may have been lost that were never
+	// delivered.
+	Era string
 }
 
 // Action is what a Settlement does.
