@@ -28,10 +28,11 @@ var arrows = map[string][]string{
 	"":                          {"internal/driver"},
 	"internal/driver":           {},
 	"internal/streamid":         {},
+	"internal/redisaddr":        {""},
 	"internal/wire":             {""},
 	"internal/console":          {},
 	"internal/server":           {"", "cron", "internal/wire", "internal/console", "github.com/prometheus/client_golang"},
-	"onredis":                   {"", "internal/driver", "internal/streamid", "github.com/redis/rueidis"},
+	"onredis":                   {"", "internal/driver", "internal/redisaddr", "internal/streamid", "github.com/redis/rueidis"},
 	"ondisk":                    {"", "internal/driver", "internal/streamid", "github.com/cockroachdb/pebble/v2"},
 	"onhttp":                    {"", "internal/driver", "internal/wire"},
 	"middleware":                {"", "golang.org/x/time/rate"},
@@ -42,8 +43,8 @@ var arrows = map[string][]string{
 	"internal/drivertest/model": {"internal/driver"},
 	"internal/redistest":        {},
 	"internal/acceptance":       {},
-	"internal/bench":            {"", "ondisk", "onredis", "onhttp", "github.com/redis/rueidis", "github.com/cockroachdb/pebble/v2"},
-	"internal/cli":              {"", "archive", "cron", "ondisk", "onredis", "onhttp", "internal/server", "internal/wire", "internal/bench", "github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/prometheus/client_golang", "golang.org/x/term"},
+	"internal/bench":            {"", "internal/redisaddr", "ondisk", "onredis", "onhttp", "github.com/redis/rueidis", "github.com/cockroachdb/pebble/v2"},
+	"internal/cli":              {"", "internal/redisaddr", "archive", "cron", "ondisk", "onredis", "onhttp", "internal/server", "internal/wire", "internal/bench", "github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/prometheus/client_golang", "golang.org/x/term"},
 	"cmd/beck":                  {"internal/cli", "github.com/spf13/cobra", "github.com/prometheus/client_golang"},
 }
 

@@ -15,7 +15,7 @@ import (
 func TestConformance(t *testing.T) {
 	var servers sync.Map // address → *redistest.Server
 	serverOf := func(e driver.Engine) *redistest.Server {
-		s, _ := servers.Load(e.(*engine).addr.hostPort)
+		s, _ := servers.Load(e.(*engine).addr.Hosts[0])
 		return s.(*redistest.Server)
 	}
 	drivertest.Run(t, drivertest.Harness{

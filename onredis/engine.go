@@ -9,13 +9,14 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/redisaddr"
 )
 
 var _ driver.Engine = (*engine)(nil)
 
 // engine keeps topics and subscriptions in one Redis.
 type engine struct {
-	addr  address
+	addr  *redisaddr.Address
 	names keys
 	log   *slog.Logger
 
@@ -36,7 +37,7 @@ type engine struct {
 	subscriptions map[subscriptionID]*subscription
 }
 
-func newEngine(a address, names keys, log *slog.Logger) (*engine, error) {
+func newEngine(a *redisaddr.Address, names keys, log *slog.Logger) (*engine, error) {
 	all, err := loadScripts()
 	e := &engine{
 		addr: a, names: names, log: log, hub: newHub(), stop: make(chan struct{}),

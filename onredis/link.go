@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/redisaddr"
 )
 
 const (
@@ -67,13 +68,15 @@ func forWatching(invalidated func([]rueidis.RedisMessage)) rueidis.ClientOption 
 
 // openLink connects. Whatever kind of Redis this is to work with is decided
 // here, for both clients alike.
-func openLink(a address, o rueidis.ClientOption) (*link, error) {
-	o.InitAddress = []string{a.hostPort}
+func openLink(a *redisaddr.Address, o rueidis.ClientOption) (*link, error) {
+	o.InitAddress = a.Hosts
 	o.ForceSingleClient = true
-	o.Username, o.Password, o.SelectDB = a.user, a.password, a.db
-	o.TLSConfig = a.tls
+	o.Username, o.Password, o.SelectDB = a.User, a.Password, a.DB
+	o.TLSConfig = a.TLS
 	o.Dialer = net.Dialer{Timeout: dialTimeout, KeepAlive: pingInterval}
-	o.DialCtxFn = dial
+	o.DialCtxFn = func(ctx context.Context, to string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
+		return dial(ctx, a.Network, to, d, secure)
+	}
 	o.ConnWriteTimeout = answerTimeout
 	o.ClientSetInfo = rueidis.DisableClientSetInfo // needs a permission of its own
 	o.DisableRetry = true                          // the callers know what may be repeated
@@ -197,13 +200,13 @@ func (e *notSent) Error() string { return e.cause.Error() }
 
 // dial connects so that errors before Redis's first answer are notSent: until
 // then only the greeting was written.
-func dial(ctx context.Context, to string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
+func dial(ctx context.Context, network, to string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
 	var c net.Conn
 	var err error
 	if secure != nil {
-		c, err = (&tls.Dialer{NetDialer: d, Config: secure}).DialContext(ctx, "tcp", to)
+		c, err = (&tls.Dialer{NetDialer: d, Config: secure}).DialContext(ctx, network, to)
 	} else {
-		c, err = d.DialContext(ctx, "tcp", to)
+		c, err = d.DialContext(ctx, network, to)
 	}
 	if err != nil {
 		return nil, &notSent{err}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/beckmq/beck"
 	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/redisaddr"
 )
 
 // DefaultPrefix begins the keys of topics.
@@ -56,9 +57,12 @@ func Open(ctx context.Context, url string, o *Options) (*beck.Bus, error) {
 }
 
 func openEngine(ctx context.Context, url string, o *Options) (*engine, error) {
-	a, err := parseAddress(url)
+	a, err := redisaddr.Parse(url)
 	if err != nil {
 		return nil, err
+	}
+	if a.Kind != redisaddr.Single {
+		return nil, fmt.Errorf("%w: redis+%v:// is not there yet", beck.ErrOption, a.Kind)
 	}
 	names := keys{prefix: o.Prefix}
 	switch {

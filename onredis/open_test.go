@@ -14,24 +14,6 @@ import (
 	"github.com/beckmq/beck/internal/redistest"
 )
 
-func TestParseAddress(t *testing.T) {
-	for text, want := range map[string]address{
-		"redis://localhost":          {hostPort: "localhost:6379"},
-		"redis://10.0.0.1:7000/3":    {hostPort: "10.0.0.1:7000", db: 3},
-		"redis://[::1]:7000":         {hostPort: "[::1]:7000"},
-		"redis://ann:p%40ss%2F@host": {hostPort: "host:6379", user: "ann", password: "p@ss/"},
-		"redis://:secret@host:1/0":   {hostPort: "host:1", password: "secret"},
-	} {
-		got, err := parseAddress(text)
-		if err != nil || got != want {
-			t.Errorf("%s is %+v, %v, want %+v", text, got, err, want)
-		}
-	}
-	if a, err := parseAddress("rediss://host:1"); err != nil || a.tls == nil || a.tls.ServerName != "host" {
-		t.Errorf("rediss: %+v, %v", a, err)
-	}
-}
-
 // TestErrorsHideThePassword also checks that each error is of its kind, names
 // the address, and comes in time.
 func TestErrorsHideThePassword(t *testing.T) {
