@@ -1,10 +1,9 @@
 package redistest
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -30,49 +29,98 @@ const (
 
 // Server is a running Redis server. Its methods fail the test on any error.
 type Server struct {
-	t    testing.TB
-	dir  string
-	port int
-	args []string
+	t       testing.TB
+	dir     string
+	port    int
+	busPort int // of a node of a cluster
+	options Options
+	started bool // it has run before
 
 	mu  sync.Mutex
 	pid int // 0 when the server does not run
 }
 
-// Start runs a server on a free port, with its data in t.TempDir(). The
+// Start runs a server on a free port, with its data in a directory of its own. The
 // arguments are those of redis-server, such as "--appendonly", "yes"; without
 // any, it stores nothing on disk. The server ends with the test.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	for _, program := range []string{"redis-server", "redis-cli"} {
-		if _, err := exec.LookPath(program); err != nil {
-			if os.Getenv("BECK_TEST_REDIS") == "require" {
-				t.Fatalf("%s is needed for this test: %v", program, err)
-			}
-			t.Skipf("%s is not installed: %v", program, err)
-		}
+	return StartWith(t, Options{Args: args})
+}
+
+// StartWith is Start with all there is to choose.
+func StartWith(t testing.TB, options Options) *Server {
+	t.Helper()
+	needRedis(t)
+	s, err := launch(t, options)
+	if err != nil {
+		t.Fatal(err)
 	}
-	s := &Server{t: t, dir: t.TempDir(), args: args}
-	t.Cleanup(s.end)
-	var err error
+	return s
+}
+
+func needRedis(t testing.TB) {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv("BECK_TEST_REDIS") == "require" {
+			t.Fatalf("redis-server is needed for this test: %v", err)
+		}
+		t.Skipf("redis-server is not installed: %v", err)
+	}
+}
+
+// launch starts a server that ends with the test. It may be called from any
+// goroutine.
+func launch(t testing.TB, options Options) (*Server, error) {
+	// Not t.TempDir: the path of a socket has to be short.
+	dir, err := os.MkdirTemp("", "redis")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{t: t, dir: dir, options: options}
+	t.Cleanup(func() {
+		s.end()
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("remove the files of redis-server: %v", err)
+		}
+	})
 	for range startAttempts {
 		if s.port, err = freePort(); err != nil {
 			break
 		}
+		if s.busPort, err = freePort(); err != nil {
+			break
+		}
 		if err = s.run(); err == nil {
-			return s
+			return s, nil
 		}
 		s.end()
 	}
-	t.Fatalf("can't start redis-server: %v\n%s", err, s.log())
-	return nil
+	return nil, fmt.Errorf("can't start redis-server: %w\n%s", err, s.log())
+}
+
+// launchAll starts servers side by side.
+func launchAll(t testing.TB, options []Options) ([]*Server, error) {
+	servers, errs := make([]*Server, len(options)), make([]error, len(options))
+	var wait sync.WaitGroup
+	for i, o := range options {
+		wait.Go(func() { servers[i], errs[i] = launch(t, o) })
+	}
+	wait.Wait()
+	return servers, errors.Join(errs...)
 }
 
 // Addr is the server's host and port.
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
-// URL is the server's address as beck takes it.
-func (s *Server) URL() string { return "redis://" + s.Addr() }
+// socket is the path of the server's unix socket.
+func (s *Server) socket() string { return filepath.Join(s.dir, "redis.sock") }
+
+// Dir is the directory with the server's data.
+func (s *Server) Dir() string { return s.dir }
+
+// Running reports whether the server's process is there, paused or not.
+func (s *Server) Running() bool { return s.running() }
 
 // Kill ends the server as a crash does (kill -9).
 func (s *Server) Kill() {
@@ -116,13 +164,13 @@ func (s *Server) Restart() {
 	}
 }
 
-// Do runs one command by redis-cli and returns what it printed, without the
-// space around it.
+// Do runs one command as a user who may do everything and returns the reply: an
+// array one line an element, and without the space around it.
 func (s *Server) Do(args ...string) string {
 	s.t.Helper()
-	out, err := s.cli(args...)
+	out, err := s.try(args...)
 	if err != nil {
-		s.t.Fatalf("redis-cli %s: %v", strings.Join(args, " "), err)
+		s.t.Fatalf("redis %s: %v", strings.Join(args, " "), err)
 	}
 	return out
 }
@@ -133,31 +181,6 @@ func (s *Server) FlushAll() {
 	s.Do("FLUSHALL")
 }
 
-// cli runs redis-cli, which prints errors of the server and may end well.
-func (s *Server) cli(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	all := append([]string{"-e", "--raw", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port)}, args...)
-	var out, problem bytes.Buffer
-	cmd := exec.CommandContext(ctx, "redis-cli", all...)
-	cmd.Env = append(os.Environ(), "REDISCLI_AUTH="+s.password())
-	cmd.Stdout, cmd.Stderr = &out, &problem
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%w: %s%s", err, out.String(), problem.String())
-	}
-	return strings.TrimSpace(out.String()), nil
-}
-
-// password is that of the default user, if the server was started with one.
-func (s *Server) password() string {
-	for i, arg := range s.args {
-		if arg == "--requirepass" && i+1 < len(s.args) {
-			return s.args[i+1]
-		}
-	}
-	return ""
-}
-
 // run starts the server and waits until it answers.
 func (s *Server) run() error {
 	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -165,29 +188,31 @@ func (s *Server) run() error {
 		return err
 	}
 	defer log.Close() // the server has its own copy
-	args := []string{
-		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir,
-		"--save", "", "--daemonize", "no", "--enable-debug-command", "yes",
+	args, err := s.arguments()
+	if err != nil {
+		return err
 	}
-	cmd := exec.Command("redis-server", append(args, s.args...)...)
+	cmd := exec.Command("redis-server", args...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = attributes()
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	s.pid = cmd.Process.Pid
 	s.mu.Unlock()
-	return s.wait(cmd.Process.Pid)
+	err = s.wait(cmd.Process.Pid)
+	s.started = s.started || err == nil
+	return err
 }
 
 // wait returns once this server, and not another one on its port, answers.
 func (s *Server) wait(pid int) error {
 	own := fmt.Sprintf("process_id:%d", pid)
 	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(pollInterval) {
-		if info, err := s.cli("INFO", "server"); err == nil && strings.Contains(info, own) {
-			if info, err = s.cli("INFO", "persistence"); err == nil && strings.Contains(info, "loading:0") {
-				return nil
-			}
+		info, err := s.try("INFO")
+		if err == nil && strings.Contains(info, own) && (s.options.sentinel || field(info, "loading") == "0") {
+			return nil
 		}
 		if !s.running() {
 			return errors.New("it ended by itself")
@@ -250,11 +275,15 @@ func (s *Server) log() string {
 	return string(all[max(0, len(all)-2000):])
 }
 
+// freePort returns a port below those that systems give to outgoing connections,
+// so that a server finds its port free when it starts again.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	for range 100 {
+		port := 11000 + rand.IntN(21000)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, errors.New("no free port found")
 }
