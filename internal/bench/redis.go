@@ -2,13 +2,17 @@ package bench
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/beckmq/beck/internal/redisaddr"
 )
 
 // Redis is the bare minimum for the Redis engine: rueidis, with pipelines.
@@ -21,17 +25,30 @@ type Redis struct {
 
 // NewRedis connects to a Redis on which beck's keys have a prefix.
 func NewRedis(url, prefix string) (*Redis, error) {
-	o, err := rueidis.ParseURL(url)
+	a, err := redisaddr.Parse(url)
 	if err != nil {
 		return nil, err
 	}
-	o.DisableCache = true
-	o.ClientSetInfo = rueidis.DisableClientSetInfo
-	client, err := rueidis.NewClient(o)
+	client, err := rueidis.NewClient(bareClient(a))
 	if err != nil {
 		return nil, err
 	}
 	return &Redis{client: client, prefix: prefix}, nil
+}
+
+// bareClient are the options of a client for one Redis.
+func bareClient(a *redisaddr.Address) rueidis.ClientOption {
+	return rueidis.ClientOption{
+		InitAddress: a.Hosts, ForceSingleClient: true,
+		Username: a.User, Password: a.Password, SelectDB: a.DB, TLSConfig: a.TLS,
+		DialCtxFn: func(ctx context.Context, to string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
+			if secure != nil {
+				return (&tls.Dialer{NetDialer: d, Config: secure}).DialContext(ctx, a.Network, to)
+			}
+			return d.DialContext(ctx, a.Network, to)
+		},
+		DisableCache: true, ClientSetInfo: rueidis.DisableClientSetInfo,
+	}
 }
 
 func (r *Redis) key(what string) string {

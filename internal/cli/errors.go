@@ -58,7 +58,7 @@ func (p *program) hint(err error) string {
 	}{
 		{beck.ErrUnavailable, p.unavailableHint()},
 		{beck.ErrUncertain, "look whether it was done before you do it again"},
-		{beck.ErrDenied, "give the user in the URL (--at or BECK_AT), and the password in BECK_REDIS_PASSWORD or in the URL of BECK_AT"},
+		{beck.ErrDenied, "give the user in the URL (--at or BECK_AT), and the password in BECK_REDIS_PASSWORD, in the URL of BECK_AT, or in a file (?password_file=PATH)"},
 		{beck.ErrTopicNotFound, "see which topics there are: " + p.command("topics")},
 		{beck.ErrSubscriptionNotFound, "see which subscriptions there are: " + p.command("info TOPIC")},
 		{beck.ErrInUse, "if a server runs on it, go through the server: --at http://127.0.0.1:8080"},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/beckmq/beck"
+	"github.com/beckmq/beck/internal/redisaddr"
 	"github.com/beckmq/beck/ondisk"
 	"github.com/beckmq/beck/onhttp"
 	"github.com/beckmq/beck/onredis"
@@ -27,7 +28,8 @@ type place struct {
 	kind string
 	// where is what the engine's Open takes; it may hold a password.
 	where string
-	// shown is the same for people, without the password.
+	// shown is the same for people, without the password: the command line
+	// that led here, unless it held one.
 	shown string
 }
 
@@ -53,25 +55,25 @@ func parsePlace(at, redisPassword string) (place, error) {
 			return place{}, err
 		}
 		return place{kind: placeHTTP, where: at, shown: u.Redacted()}, nil
-	case found && (scheme == "redis" || scheme == "rediss"):
-		u, err := parseURL(at)
-		if err != nil {
-			return place{}, err
+	case found && (redisaddr.IsScheme(scheme) || strings.HasPrefix(scheme, "redis")):
+		where := redisaddr.WithPassword(at, redisPassword)
+		if _, err := redisaddr.Parse(where); err != nil {
+			return place{}, &hinted{err, redisHint}
 		}
-		if _, has := u.User.Password(); !has && redisPassword != "" {
-			u.User = url.UserPassword(u.User.Username(), redisPassword)
-		}
-		return place{kind: placeRedis, where: u.String(), shown: u.Redacted()}, nil
+		return place{kind: placeRedis, where: where, shown: redisaddr.Redacted(at)}, nil
 	}
-	return place{}, usagef("--at takes http://…, https://…, redis://…, rediss://… or disk:DIR")
+	return place{}, &hinted{usagef("--at takes http://…, https://…, redis://… or disk:DIR"), redisHint}
 }
+
+// redisHint says how addresses of Redis look.
+const redisHint = "a Redis is redis://user:password@host:6379/0, redis+unix:///path, redis+sentinel://h1,h2,h3/name, redis+cluster://h1,h2 or redis+shards://h1,h2, with rediss for TLS; special characters in a password are written as %XX, or give it in BECK_REDIS_PASSWORD"
 
 func parseURL(at string) (*url.URL, error) {
 	u, err := url.Parse(at)
 	if err != nil || u.Host == "" {
 		return nil, &hinted{
 			usagef("the address is not a valid URL"),
-			"it looks like redis://user:password@host:6379/0; special characters in a password are written as %XX, or give it in BECK_REDIS_PASSWORD",
+			"it looks like http://127.0.0.1:8080",
 		}
 	}
 	return u, nil

@@ -39,7 +39,11 @@ func (p *program) rootCommand() *cobra.Command {
 		Short: "Messages that are kept: topics, subscriptions and replay, on disk or on Redis",
 		Long: `beck publishes messages to topics and receives them: live, from the past, or
 through durable subscriptions that lose nothing. It stores them in a directory
-of this machine, or in the Redis you already run.`,
+of this machine, or in the Redis you already run.
+
+A password need not stand on a command line, where others can see it: put the
+URL into BECK_AT, or the password alone into BECK_REDIS_PASSWORD, or have the URL
+name a file or a variable: redis://ann@host?password_file=/run/secrets/redis.`,
 		Example: `  beck serve                                # a server here, data in ./beck-data
   beck pub orders '{"id":42}'               # publish; prints the message's id
   beck sub orders --from start              # everything so far, then live
@@ -50,7 +54,8 @@ of this machine, or in the Redis you already run.`,
   beck work emails --exec ./send            # a worker
 
   beck sub orders --at redis://localhost:6379   # without a server, right on Redis
-  beck sub orders --at disk:beck-data           # or on the data itself`,
+  beck sub orders --at disk:beck-data           # or on the data itself
+  export BECK_AT='rediss://ann@redis.example:6380?password_file=/run/secrets/redis'`,
 		Args:              p.noSuchCommand,
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 		PersistentPreRunE: p.before,
@@ -66,7 +71,7 @@ of this machine, or in the Redis you already run.`,
 	})
 
 	flags := root.PersistentFlags()
-	flags.StringVar(&p.at, "at", "", "`URL` where the messages are: http(s)://…, redis(s)://… or disk:DIR; also BECK_AT (default "+defaultAt+")")
+	flags.StringVar(&p.at, "at", "", "`URL` where the messages are: http://…, redis://…, redis+sentinel://…, redis+cluster://…, redis+shards://… or disk:DIR; also BECK_AT (default "+defaultAt+")")
 	flags.Var(&p.maxBody, "max-body", "largest body of a message")
 	flags.Var(&p.prefix, "prefix", `what the keys in Redis begin with; "" for nothing (default beck:)`)
 

@@ -60,10 +60,14 @@ standard error.`,
   beck serve --data /var/lib/beck --listen 127.0.0.1:9000
   beck serve --redis redis://localhost:6379/0
   BECK_REDIS_PASSWORD=… beck serve --redis rediss://beck@redis.example.com:6380
+  beck serve --redis 'redis+sentinel://beck@h1,h2,h3/mymaster?password_file=/run/secrets/redis'
   curl -d hello http://127.0.0.1:8080/v1/topics/greetings/messages`,
 		Args: p.arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			flags := c.Flags()
+			if f.redis == "" && !given(flags, "data") {
+				f.redis = p.Getenv("BECK_REDIS")
+			}
 			switch {
 			case given(flags, "at"):
 				return &hinted{usagef("serve takes no --at"), "give --data DIR or --redis URL"}
@@ -84,7 +88,7 @@ standard error.`,
 	flags := c.Flags()
 	flags.StringVar(&f.listen, "listen", defaultListen, "`ADDRESS` to listen on; port 0 takes a free one")
 	flags.StringVar(&f.data, "data", defaultData, "`DIR` to keep messages in; made if it isn't there")
-	flags.StringVar(&f.redis, "redis", "", "keep messages in the Redis at this `URL` instead: redis://… or rediss://…")
+	flags.StringVar(&f.redis, "redis", "", "keep messages in the Redis at this `URL` instead, in any form that --at takes; also BECK_REDIS")
 	flags.BoolVar(&f.insecure, "insecure", false, "allow addresses other than loopback: anyone who reaches them may do anything; give --host as well, against web pages")
 	flags.StringSliceVar(&f.hosts, "host", nil, "`NAME` by which a proxy in front of this server is called; may be repeated")
 	flags.DurationVar(&f.writeTimeout, "write-timeout", time.Minute, "cut off a client that doesn't take one write, up to about a page, within this `DURATION`")
@@ -119,7 +123,7 @@ func (p *program) serve(ctx context.Context, f *serveFlags) error {
 			return err
 		}
 		if keep.kind != placeRedis {
-			return usagef("--redis takes redis://… or rediss://…")
+			return &hinted{usagef("--redis takes the address of a Redis"), redisHint}
 		}
 	}
 	p.place = keep

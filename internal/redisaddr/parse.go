@@ -174,24 +174,3 @@ func parseDatabase(text string) (int, error) {
 	}
 	return int(db), nil
 }
-
-// WithPassword returns an address with a password, for one that names none, and
-// others as they are.
-func WithPassword(text, password string) string {
-	scheme, rest, _ := strings.Cut(text, "://")
-	authority, _, query, err := split(rest)
-	options, err2 := parseOptions(query)
-	if err != nil || err2 != nil || password == "" ||
-		options["password_file"] != "" || options["password_env"] != "" {
-		return text
-	}
-	user, isUser := "", false
-	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
-		user, rest = authority[:i], rest[i+1:]
-		_, _, isUser = strings.Cut(user, ":")
-	}
-	if isUser {
-		return text
-	}
-	return scheme + "://" + user + url.UserPassword("", password).String() + "@" + rest
-}

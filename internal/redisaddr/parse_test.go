@@ -221,3 +221,19 @@ func TestWithPassword(t *testing.T) {
 		}
 	}
 }
+
+func TestRedacted(t *testing.T) {
+	for text, want := range map[string]string{
+		"redis://h:1/2": "redis://h:1/2",
+		"redis://u@h":   "redis://u@h",
+		"redis://u:@h":  "redis://u:@h",
+		"rediss+sentinel://u:p@p@a,b/m?password_env=x": "rediss+sentinel://u:xxxxx@a,b/m?password_env=x",
+		"redis+unix://:p@/r.sock?db=1":                 "redis+unix://:xxxxx@/r.sock?db=1",
+		"redis://:p/x@h":                               "redis",
+		"host":                                         "redis",
+	} {
+		if got := Redacted(text); got != want {
+			t.Errorf("%s is shown as %s, want %s", text, got, want)
+		}
+	}
+}

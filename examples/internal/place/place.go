@@ -19,7 +19,7 @@ func Open(ctx context.Context, at string) (*beck.Bus, error) {
 	switch {
 	case onDisk:
 		return ondisk.Open(dir, nil)
-	case strings.HasPrefix(at, "redis://"), strings.HasPrefix(at, "rediss://"):
+	case strings.HasPrefix(at, "redis"): // and redis+cluster://…, rediss://…
 		return onredis.Open(ctx, at, nil)
 	case strings.HasPrefix(at, "http://"), strings.HasPrefix(at, "https://"):
 		return onhttp.Open(at, nil)
