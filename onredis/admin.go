@@ -30,23 +30,25 @@ func (e *engine) Topics(ctx context.Context) ([]driver.TopicSummary, error) {
 	}
 	list := make([]driver.TopicSummary, 0, len(names))
 	for portion := range slices.Chunk(names, listPortion) {
-		b, cmds := e.work.client.B(), make([]rueidis.Completed, 0, 2*len(portion))
-		for _, name := range portion {
-			k := e.names.topic(name)
-			cmds = append(cmds, b.XinfoStream().Key(k.stream).Build(), b.Hget().Key(k.subs).Field(driver.QueueSubscription).Build())
+		streams := make([]string, len(portion))
+		for i, name := range portion {
+			streams[i] = e.names.stream(name)
 		}
-		replies, err := e.work.doMulti(ctx, cmds...)
+		replies, err := e.work.each(ctx, streams, func(i int) []rueidis.Completed {
+			k := e.names.topic(portion[i])
+			return []rueidis.Completed{e.b.XinfoStream().Key(k.stream).Build(), e.b.Hget().Key(k.subs).Field(driver.QueueSubscription).Build()}
+		})
 		if err != nil {
 			return nil, e.explain(ctx, err, "", reading)
 		}
 		for i, name := range portion {
-			stream, err := readStreamInfo(replies[2*i])
+			stream, err := readStreamInfo(replies[i][0])
 			if isReply(err, noSuchKey) {
 				continue // deleted since
 			}
 			var config subscriptionConfig
 			if err == nil {
-				config, err = readSubscription(replies[2*i+1])
+				config, err = readSubscription(replies[i][1])
 			}
 			if err != nil {
 				return nil, e.explain(ctx, err, e.names.stream(name), reading)
@@ -83,10 +85,13 @@ func readSubscription(reply rueidis.RedisResult) (c subscriptionConfig, err erro
 func (e *engine) topicNames(ctx context.Context) ([]string, error) {
 	found := map[string]struct{}{}
 	pattern := globEscaper.Replace(e.names.prefix) + "*"
-	for _, node := range e.work.client.Nodes() {
-		l := &link{client: node, calls: e.work.calls}
+	nodes, err := e.work.primaries(ctx)
+	if err != nil {
+		return nil, e.explain(ctx, err, "", reading)
+	}
+	for _, l := range nodes {
 		for cursor := uint64(0); ; {
-			reply, err := l.do(ctx, node.B().Scan().Cursor(cursor).Match(pattern).Count(scanCount).Type("stream").Build())
+			reply, err := l.do(ctx, e.b.Scan().Cursor(cursor).Match(pattern).Count(scanCount).Type("stream").Build())
 			if err != nil {
 				return nil, e.explain(ctx, err, "", reading)
 			}
@@ -170,7 +175,7 @@ func (e *engine) Trim(ctx context.Context, topic string, before driver.Position)
 	for _, name := range names {
 		keys = append(keys, e.names.subscription(topic, name).leased)
 	}
-	reply, err := e.work.run(ctx, e.scripts.trim, keys, bound)
+	reply, err := e.work.at(keys[0]).run(ctx, e.scripts.trim, keys, bound)
 	if err != nil {
 		return 0, e.explain(ctx, err, stream, writing)
 	}
@@ -225,8 +230,8 @@ func (e *engine) joinedAllTheWhile(topic string) error {
 // subscriptionNames are those of all groups, and of subscriptions whose group is
 // lost or deleted.
 func (e *engine) subscriptionNames(ctx context.Context, topic string) ([]string, error) {
-	b, t := e.work.client.B(), e.names.topic(topic)
-	replies, err := e.work.doMulti(ctx, b.XinfoGroups().Key(t.stream).Build(), b.Hkeys().Key(t.subs).Build())
+	b, t := e.b, e.names.topic(topic)
+	replies, err := e.work.at(t.stream).doMulti(ctx, b.XinfoGroups().Key(t.stream).Build(), b.Hkeys().Key(t.subs).Build())
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +260,7 @@ func (e *engine) DeleteSubscription(ctx context.Context, topic, name string) err
 // and reports whether it did.
 func (e *engine) deleteSubscription(ctx context.Context, topic, name, condition string) (done bool, err error) {
 	k := e.names.subscription(topic, name)
-	reply, err := e.work.run(ctx, e.scripts.deleteSubscription,
+	reply, err := e.work.at(k.stream).run(ctx, e.scripts.deleteSubscription,
 		[]string{k.stream, k.subs, k.waiting, k.leased, k.retry, k.dead, k.buried, k.lost, k.seen}, name, condition)
 	if err != nil {
 		return false, e.explain(ctx, err, k.stream, writing)

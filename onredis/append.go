@@ -34,7 +34,7 @@ func (e *engine) appendPlain(ctx context.Context, topic string, messages []drive
 	stream := e.names.stream(topic)
 	ids := make([]string, 0, len(messages))
 	if len(messages) == 1 {
-		reply, err := e.work.do(ctx, add(e.work.client.B(), stream, &messages[0]))
+		reply, err := e.work.at(stream).do(ctx, add(e.b, stream, &messages[0]))
 		if err == nil {
 			ids, err = appendID(ids, reply)
 		}
@@ -46,9 +46,9 @@ func (e *engine) appendPlain(ctx context.Context, topic string, messages []drive
 		messages = messages[len(portion):]
 		cmds = cmds[:0]
 		for i := range portion {
-			cmds = append(cmds, add(e.work.client.B(), stream, &portion[i]))
+			cmds = append(cmds, add(e.b, stream, &portion[i]))
 		}
-		replies, err := e.work.doMulti(ctx, cmds...)
+		replies, err := e.work.at(stream).doMulti(ctx, cmds...)
 		if err == nil {
 			ids, err = e.appendIDs(ctx, stream, ids, replies)
 		} else {

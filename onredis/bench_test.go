@@ -38,9 +38,9 @@ func BenchmarkAppendBatch(b *testing.B) {
 		parallel(b, 8, 100, func() error {
 			cmds := make([]rueidis.Completed, 100)
 			for i := range cmds {
-				cmds[i] = bareAdd(e.work.client)
+				cmds[i] = bareAdd(e.work.one.client)
 			}
-			for _, r := range e.work.client.DoMulti(b.Context(), cmds...) {
+			for _, r := range e.work.one.client.DoMulti(b.Context(), cmds...) {
 				if r.Error() != nil {
 					return r.Error()
 				}
@@ -58,7 +58,7 @@ func BenchmarkAppendSingle(b *testing.B) {
 		parallel(b, 512, 1, func() error { _, err := e.Append(b.Context(), "bench", one); return err })
 	})
 	b.Run("bare", func(b *testing.B) {
-		parallel(b, 512, 1, func() error { return e.work.client.Do(b.Context(), bareAdd(e.work.client)).Error() })
+		parallel(b, 512, 1, func() error { return e.work.one.client.Do(b.Context(), bareAdd(e.work.one.client)).Error() })
 	})
 }
 
@@ -99,7 +99,7 @@ func BenchmarkFetchAndAck(b *testing.B) {
 		topic := "bare" + time.Now().Format("150405.000000")
 		join(b, e, topic, "s", time.Minute)
 		fill(b, topic)
-		key, c := e.names.stream(topic), e.work.client
+		key, c := e.names.stream(topic), e.work.one.client
 		b.ResetTimer()
 		for range b.N {
 			streams, err := c.Do(ctx, c.B().Xreadgroup().Group("s", "c").Count(n).Streams().Key(key).Id(">").Build()).AsXRead()
@@ -124,7 +124,7 @@ func BenchmarkQueue(b *testing.B) {
 	const n = 500
 	e, _ := start(b)
 	ctx := context.Background()
-	c := e.work.client
+	c := e.work.one.client
 	b.Run("beck", func(b *testing.B) {
 		makeQueue(b, e, "bench", time.Minute)
 		for range 3 { // then the size of messages is known
@@ -234,7 +234,7 @@ func BenchmarkRequest(b *testing.B) {
 		parallel(b, 64, 1, func() error { _, err := request(e, "echo", benchBody, time.Minute); return err })
 	})
 	b.Run("bare", func(b *testing.B) { // two commands, one after the other
-		c := e.work.client
+		c := e.work.one.client
 		publish := func() error {
 			return c.Do(b.Context(), c.B().Spublish().Channel("bare").Message(benchBody).Build()).Error()
 		}

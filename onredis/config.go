@@ -57,7 +57,7 @@ func (e *engine) Configure(ctx context.Context, topic string, c driver.TopicConf
 		return err
 	}
 	keys := e.names.publishing(topic)
-	_, err = e.work.run(ctx, e.scripts.configure, keys, string(text))
+	_, err = e.work.at(keys[0]).run(ctx, e.scripts.configure, keys, string(text))
 	e.configs.forget(topic)
 	return e.explain(ctx, err, keys[0], writing)
 }
@@ -128,7 +128,7 @@ func (e *engine) bounded(ctx context.Context, topic string) (bool, error) {
 		return bounded, nil
 	}
 	t := e.names.topic(topic)
-	c, _, err := readConfig(e.watcher.do(ctx, e.watcher.client.B().Get().Key(t.config).Build()))
+	c, _, err := readConfig(e.watcher.at(t.stream).do(ctx, e.b.Get().Key(t.config).Build()))
 	if err != nil {
 		return false, e.explain(ctx, err, t.config, reading)
 	}

@@ -20,8 +20,10 @@ type engine struct {
 	names keys
 	log   *slog.Logger
 
-	work    *link // everything but what watcher does
-	watcher *link // reads and fetches of topics that are being watched
+	cluster *cluster // nil if one Redis, or one primary, has everything
+	work    *pool    // everything but what watcher does
+	watcher *pool    // reads and fetches of topics that are being watched
+	b       rueidis.Builder
 
 	hub     *hub
 	mover   *mover
@@ -51,11 +53,17 @@ func newEngine(a *redisaddr.Address, names keys, log *slog.Logger) (*engine, err
 
 func (e *engine) String() string { return "redis " + e.addr.String() }
 
-// Ping tries both clients.
+// Ping tries both clients of every node.
 func (e *engine) Ping(ctx context.Context) error {
-	for _, l := range []*link{e.work, e.watcher} {
-		if _, err := l.do(ctx, l.client.B().Ping().Build()); err != nil {
+	for _, p := range []*pool{e.work, e.watcher} {
+		links, err := p.primaries(ctx)
+		if err != nil {
 			return e.explain(ctx, err, "", reading)
+		}
+		for _, l := range links {
+			if _, err := l.do(ctx, e.b.Ping().Build()); err != nil {
+				return e.explain(ctx, err, "", reading)
+			}
 		}
 	}
 	return nil
@@ -64,8 +72,8 @@ func (e *engine) Ping(ctx context.Context) error {
 // Close ends the sweep and closes the connections. Calls fail from now on.
 func (e *engine) Close(ctx context.Context) error {
 	close(e.stop)
-	e.work.closed.Store(true)
-	e.watcher.closed.Store(true)
+	e.work.stopCalls()
+	e.watcher.stopCalls()
 	e.mover.stop()
 	e.sweeper.Wait()
 	closed := make(chan struct{})
@@ -83,17 +91,28 @@ func (e *engine) Close(ctx context.Context) error {
 }
 
 func (e *engine) closeClients() {
-	e.work.close()
-	e.watcher.close()
+	for _, p := range []*pool{e.work, e.watcher} {
+		if p != nil {
+			p.close()
+		}
+	}
 }
 
 // reader is the client to read a topic with: the watcher if somebody waits for
 // changes, since what it reads is what it is told about.
-func (e *engine) reader(topic string) *link {
+func (e *engine) reader(topic string) route {
+	p := e.work
 	if e.hub.watched(topic) {
-		return e.watcher
+		p = e.watcher
 	}
-	return e.work
+	return p.at(e.names.stream(topic))
+}
+
+// changedIf is for when anything of the topics concerned may have changed unseen.
+func (e *engine) changedIf(concerned func(topic string) bool) {
+	e.configs.forgetAll()
+	e.hub.hintIf(concerned)
+	e.mover.lookAtAll()
 }
 
 // Watch implements driver.Log.
@@ -106,18 +125,21 @@ func (e *engine) Watch(topic string) (<-chan struct{}, func()) {
 	}
 }
 
-// invalidated is called by rueidis, on the goroutine that reads the connection,
-// with the keys that changed, or with nil when any may have. It never blocks.
-func (e *engine) invalidated(changed []rueidis.RedisMessage) {
+// invalidated is called by rueidis, on the goroutine that reads the connection to a
+// node, with the keys that changed, or with nil when any may have. It never blocks.
+func (e *engine) invalidated(node string, changed []rueidis.RedisMessage) {
 	select {
 	case <-e.stop:
 		return // the connection was closed by Close
 	default:
 	}
 	if changed == nil {
-		e.configs.forgetAll()
-		e.hub.hintAll()
-		e.mover.lookAtAll()
+		if e.cluster == nil {
+			e.changedIf(func(string) bool { return true })
+			return
+		}
+		e.cluster.trouble(node)
+		e.changedIf(func(topic string) bool { return e.cluster.owner(slotOf(e.names.stream(topic))) == node })
 		return
 	}
 	for i := range changed {

@@ -88,7 +88,7 @@ func (e *engine) explainReply(ctx context.Context, text, key string) error {
 
 // typeOf asks what a key holds, for an error text.
 func (e *engine) typeOf(ctx context.Context, key string) string {
-	reply, err := e.work.do(ctx, e.work.client.B().Type().Key(key).Build())
+	reply, err := e.work.at(key).do(ctx, e.b.Type().Key(key).Build())
 	if err == nil {
 		if name, err := reply.ToString(); err == nil && name != "none" {
 			return name

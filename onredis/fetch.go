@@ -41,7 +41,7 @@ func (e *engine) Fetch(ctx context.Context, topic, name string, req driver.Fetch
 // fetching is one Fetch under way.
 type fetching struct {
 	*engine
-	link     *link
+	link     route
 	s        *subscription
 	consumer string
 	max      int // messages asked for
@@ -57,6 +57,7 @@ type fetching struct {
 	paused bool          // the subscription delivers nothing
 
 	delayed int64 // ms until a delayed message is due, -1 for none
+	era     string
 }
 
 func (f *fetching) run(ctx context.Context) error {
@@ -121,7 +122,7 @@ func (f *fetching) result() driver.Fetched {
 	return driver.Fetched{
 		Messages: messages, Lease: f.s.leaseTime(), Next: max(0, next),
 		More: f.due == 0 || f.room <= 0 || f.delayed == 0 && !f.hub.watched(f.s.id.topic),
-		Lost: f.s.takeLost(),
+		Lost: f.s.takeLost(), Era: f.era,
 	}
 }
 
@@ -162,7 +163,7 @@ func (f *fetching) fillIn(ctx context.Context, due bool) error {
 // reads, so that whatever comes behind is hinted at.
 func (f *fetching) lookAndRead(ctx context.Context) error {
 	keys, args := f.takeArgs(0)
-	replies, err := f.read(ctx, f.scripts.take.call(f.link.client.B(), keys, args))
+	replies, err := f.read(ctx, f.scripts.take.call(f.b, keys, args))
 	if err != nil {
 		return err
 	}
@@ -187,14 +188,15 @@ func (f *fetching) lookAndRead(ctx context.Context) error {
 // have been taken unseen, and whether the subscription is paused, which XREADGROUP
 // knows nothing of.
 func (f *fetching) read(ctx context.Context, before ...rueidis.Completed) ([]rueidis.RedisResult, error) {
-	b := f.link.client.B()
-	replies, err := f.link.doMulti(ctx, append(before,
+	b := f.b
+	replies, era, err := f.link.doTelling(ctx, append(before,
 		b.Xreadgroup().Group(f.s.id.name, f.consumer).Count(int64(f.room)).Streams().Key(f.s.keys.stream).Id(">").Build(),
 		b.Xpending().Key(f.s.keys.stream).Group(f.s.id.name).Build(),
 		b.Hget().Key(f.s.keys.subs).Field(f.s.id.name).Build())...)
 	if err != nil {
 		return nil, err
 	}
+	f.era = era
 	if err := f.addNew(replies[len(before)].ToMessage()); err != nil {
 		return nil, err
 	}

@@ -98,12 +98,16 @@ func (h *hub) hint(topic string, steered bool) {
 	w.hint()
 }
 
-func (h *hub) hintAll() {
+// hintIf hints at all topics for which concerned is true, as if everything of them
+// had changed.
+func (h *hub) hintIf(concerned func(topic string) bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	for _, w := range h.topics {
-		w.mark.Store(h.marks.Add(1))
-		w.hint()
+	for topic, w := range h.topics {
+		if concerned(topic) {
+			w.mark.Store(h.marks.Add(1))
+			w.hint()
+		}
 	}
 }
 

@@ -40,8 +40,8 @@ type subscriptionConfig struct {
 // of one moment.
 func (e *engine) Topic(ctx context.Context, topic string) (driver.TopicInfo, error) {
 	k := e.names.topic(topic)
-	b := e.work.client.B()
-	replies, err := e.work.doMulti(ctx,
+	b := e.b
+	replies, err := e.work.at(k.stream).doMulti(ctx,
 		b.XinfoStream().Key(k.stream).Build(), b.XinfoGroups().Key(k.stream).Build(),
 		b.Hgetall().Key(k.subs).Build(), b.Hgetall().Key(k.lost).Build(), b.Hgetall().Key(k.seen).Build(),
 		b.Get().Key(k.config).Build(), b.Hget().Key(k.counts).Field("dropped").Build(), b.Zcard().Key(k.delayed).Build(),
@@ -122,8 +122,8 @@ func readTime(reply rueidis.RedisResult) (time.Time, error) {
 
 // copies counts the messages of a subscription that are retried, waiting or held.
 func (e *engine) copies(ctx context.Context, topic, name string) (int64, error) {
-	k, b := e.names.subscription(topic, name), e.work.client.B()
-	replies, err := e.work.doMulti(ctx, b.Zcard().Key(k.waiting).Build(), b.Zcard().Key(k.leased).Build())
+	k, b := e.names.subscription(topic, name), e.b
+	replies, err := e.work.at(k.stream).doMulti(ctx, b.Zcard().Key(k.waiting).Build(), b.Zcard().Key(k.leased).Build())
 	if err != nil {
 		return 0, e.explain(ctx, err, k.stream, reading)
 	}
@@ -180,8 +180,8 @@ func addMissing(groups []driver.SubscriptionInfo, configs map[string]string) []d
 // subscription was deleted meanwhile.
 func (e *engine) describe(ctx context.Context, topic string, s *driver.SubscriptionInfo) (there bool, err error) {
 	k := e.names.subscription(topic, s.Name)
-	b := e.work.client.B()
-	replies, err := e.work.doMulti(ctx,
+	b := e.b
+	replies, err := e.work.at(k.stream).doMulti(ctx,
 		b.XinfoConsumers().Key(k.stream).Group(s.Name).Build(),
 		b.Zcard().Key(k.waiting).Build(), b.Zcard().Key(k.leased).Build(), b.Xlen().Key(k.dead).Build())
 	if err != nil {
@@ -222,7 +222,7 @@ func (e *engine) describe(ctx context.Context, topic string, s *driver.Subscript
 
 // addOwners adds retries that consumers hold to what they have pending.
 func (e *engine) addOwners(ctx context.Context, k subscriptionKeys, consumers []driver.ConsumerInfo) ([]driver.ConsumerInfo, error) {
-	reply, err := e.work.run(ctx, e.scripts.owners, []string{k.leased, k.retry})
+	reply, err := e.work.at(k.leased).run(ctx, e.scripts.owners, []string{k.leased, k.retry})
 	if err != nil {
 		return nil, err
 	}
@@ -258,7 +258,7 @@ func (e *engine) countBehind(ctx context.Context, stream, id string) (int64, err
 	}
 	var count, bytes int64
 	for page := int64(firstCountPage); count < countMessages && bytes < countBytes; {
-		reply, err := e.work.do(ctx, e.work.client.B().Xrange().Key(stream).Start(start).End("+").Count(page).Build())
+		reply, err := e.work.at(stream).do(ctx, e.b.Xrange().Key(stream).Start(start).End("+").Count(page).Build())
 		if err != nil {
 			return -1, e.explain(ctx, err, stream, reading)
 		}

@@ -70,8 +70,8 @@ func (e *engine) topicsInUse() []string {
 }
 
 func (e *engine) cleanTopic(ctx context.Context, topic string) error {
-	k, b := e.names.topic(topic), e.work.client.B()
-	replies, err := e.work.doMulti(ctx,
+	k, b := e.names.topic(topic), e.b
+	replies, err := e.work.at(k.stream).doMulti(ctx,
 		b.Get().Key(k.config).Build(), b.Hgetall().Key(k.subs).Build(), b.Hgetall().Key(k.seen).Build(),
 		b.Exists().Key(k.ends).Build(), b.Time().Build())
 	if err != nil {
@@ -101,7 +101,7 @@ func (e *engine) cleanTopic(ctx context.Context, topic string) error {
 		return err
 	}
 	if remembers == 1 {
-		if _, err := e.work.run(ctx, e.scripts.forget, []string{k.once, k.ends}); err != nil {
+		if _, err := e.work.at(k.once).run(ctx, e.scripts.forget, []string{k.once, k.ends}); err != nil {
 			return e.explain(ctx, err, k.stream, writing)
 		}
 	}
@@ -114,12 +114,12 @@ func (e *engine) cleanTopic(ctx context.Context, topic string) error {
 
 // trimOld removes messages that are older than a time, if the first one is.
 func (e *engine) trimOld(ctx context.Context, topic string, limit time.Time) error {
-	k, b := e.names.topic(topic), e.work.client.B()
+	k, b := e.names.topic(topic), e.b
 	bound := streamid.At(limit)
 	if bound.IsZero() {
 		return nil
 	}
-	replies, err := e.work.doMulti(ctx, b.Xrange().Key(k.stream).Start("-").End("("+bound.Redis()).Count(1).Build())
+	replies, err := e.work.at(k.stream).doMulti(ctx, b.Xrange().Key(k.stream).Start("-").End("("+bound.Redis()).Count(1).Build())
 	if err != nil {
 		return e.explain(ctx, err, k.stream, reading)
 	}

@@ -27,7 +27,7 @@ func (e *engine) Join(ctx context.Context, topic, name string, config driver.Joi
 	if config.Queue {
 		queue = "queue"
 	}
-	reply, err := e.work.run(ctx, e.scripts.join, []string{s.keys.stream, s.keys.subs, s.keys.lost, s.keys.seen},
+	reply, err := e.work.at(s.keys.stream).run(ctx, e.scripts.join, []string{s.keys.stream, s.keys.subs, s.keys.lost, s.keys.seen},
 		name, begin, id.Redis(), millis(config.Lease), millis(fresh), millis(config.Expires), queue)
 	if err != nil {
 		return false, e.explain(ctx, err, s.keys.stream, writing)
@@ -76,7 +76,7 @@ func groupStart(from driver.Position) (begin string, id streamid.ID, err error) 
 // Leave implements driver.Subscriber.
 func (e *engine) Leave(ctx context.Context, topic, name, consumer string) error {
 	k := e.names.subscription(topic, name)
-	_, err := e.work.run(ctx, e.scripts.leave, []string{k.stream, k.leased, k.retry}, name, consumer)
+	_, err := e.work.at(k.stream).run(ctx, e.scripts.leave, []string{k.stream, k.leased, k.retry}, name, consumer)
 	return e.explain(ctx, err, k.stream, writing)
 }
 

@@ -87,7 +87,7 @@ func (e *engine) takeLetters(ctx context.Context, s *subscription, do string, id
 // which kept no hash of them.
 func (e *engine) indexLetters(ctx context.Context, s *subscription) error {
 	for from := "-"; from != ""; {
-		reply, err := e.work.run(ctx, e.scripts.index, []string{s.keys.dead, s.keys.buried}, from, strconv.Itoa(indexAtOnce))
+		reply, err := e.work.at(s.keys.dead).run(ctx, e.scripts.index, []string{s.keys.dead, s.keys.buried}, from, strconv.Itoa(indexAtOnce))
 		if err == nil {
 			from, err = reply.ToString()
 		}

@@ -23,6 +23,12 @@ const (
 	// up, and all calls on it with it.
 	answerTimeout = 10 * time.Second
 
+	// sentinelInterval is how often sentinels are asked for the primary, should their
+	// message of another one not have come.
+	sentinelInterval = 2 * time.Second
+	// sentinelKeepAlive tells connections to sentinels from those to their primary.
+	sentinelKeepAlive = 5 * time.Second
+
 	// maxCalls is how many calls may be under way on a client. A rueidis
 	// connection has room for 1024; when that is full, a call blocks whatever
 	// its context says. The rest is for rueidis's own calls.
@@ -44,9 +50,16 @@ const (
 // returns soon after its context ends.
 type link struct {
 	client rueidis.Client
+	node   string // the address of the node, of a cluster
 	calls  chan struct{}
 	left   atomic.Int64 // calls whose contexts ended, and that still have a place
 	closed atomic.Bool
+	places chan struct{} // of calls that wait for durability
+
+	lineage *lineage
+	dials   atomic.Uint64 // connections begun
+	seen    atomic.Uint64 // how many of them when lineage was last told
+	dialed  atomic.Value  // the address of the last one
 }
 
 // forWork are the options of the client that does all but waiting.
@@ -66,16 +79,34 @@ func forWatching(invalidated func([]rueidis.RedisMessage)) rueidis.ClientOption 
 	}
 }
 
-// openLink connects. Whatever kind of Redis this is to work with is decided
-// here, for both clients alike.
-func openLink(a *redisaddr.Address, o rueidis.ClientOption) (*link, error) {
+// openLink connects to one Redis, or to the primary of which sentinels know.
+// Whatever kind of Redis this is to work with is decided here, for both clients
+// alike.
+func openLink(a *redisaddr.Address, line *lineage, o rueidis.ClientOption) (*link, error) {
+	l := &link{
+		node: a.Hosts[0], lineage: line,
+		calls: make(chan struct{}, maxCalls), places: make(chan struct{}, maxDurable),
+	}
 	o.InitAddress = a.Hosts
-	o.ForceSingleClient = true
 	o.Username, o.Password, o.SelectDB = a.User, a.Password, a.DB
 	o.TLSConfig = a.TLS
 	o.Dialer = net.Dialer{Timeout: dialTimeout, KeepAlive: pingInterval}
+	if a.Kind == redisaddr.Sentinel {
+		o.Sentinel = rueidis.SentinelOption{
+			MasterSet: a.Master, Username: a.SentinelUser, Password: a.SentinelPassword, TLSConfig: a.TLS,
+			Dialer:                  net.Dialer{Timeout: dialTimeout, KeepAlive: sentinelKeepAlive},
+			TopologyRefreshInterval: sentinelInterval,
+		}
+	} else {
+		o.ForceSingleClient = true
+	}
 	o.DialCtxFn = func(ctx context.Context, to string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
-		return dial(ctx, a.Network, to, d, secure)
+		c, err := dial(ctx, a.Network, to, d, secure)
+		if err == nil && d.KeepAlive != sentinelKeepAlive {
+			l.dialed.Store(to)
+			l.dials.Add(1) // before anybody can read by it
+		}
+		return c, err
 	}
 	o.ConnWriteTimeout = answerTimeout
 	o.ClientSetInfo = rueidis.DisableClientSetInfo // needs a permission of its own
@@ -88,7 +119,8 @@ func openLink(a *redisaddr.Address, o rueidis.ClientOption) (*link, error) {
 		}
 		return nil, err
 	}
-	return &link{client: client, calls: make(chan struct{}, maxCalls)}, nil
+	l.client = client
+	return l, nil
 }
 
 // do runs one command. Its error is what rueidis or Redis said, or notSent.

@@ -81,8 +81,8 @@ func newLive(e *engine) *live {
 // Broadcast implements driver.Live: it is one PUBLISH. Redis counts connections,
 // and one that listens to a subject and to a pattern as two.
 func (e *engine) Broadcast(ctx context.Context, subject string, body []byte) (int, error) {
-	b := e.work.client.B()
-	reply, err := e.work.do(ctx, b.Publish().Channel(e.names.prefix+subject).Message(rueidis.BinaryString(body)).Build())
+	channel := e.names.prefix + subject
+	reply, err := e.work.at(channel).do(ctx, e.b.Publish().Channel(channel).Message(rueidis.BinaryString(body)).Build())
 	if err != nil {
 		return 0, e.explain(ctx, err, "", writing)
 	}

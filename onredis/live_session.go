@@ -2,6 +2,7 @@ package onredis
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -16,6 +17,8 @@ const (
 	// subscribeAtOnce is how many channels are subscribed to in one pipeline.
 	subscribeAtOnce = 500
 )
+
+var errSlotMoved = errors.New("the slot of the inbox has moved to another node")
 
 // run keeps a connection as long as something is wanted, until the engine is closed.
 func (l *live) run() {
@@ -59,7 +62,17 @@ func (l *live) awaitWanted() bool {
 // session makes a connection and subscribes to what is wanted, until it is lost.
 // It reports whether it had subscribed to anything.
 func (l *live) session() (up bool) {
-	c, _ := l.work.client.Dedicate()
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+	defer cancel()
+	// In a cluster the inbox is subscribed to at the node that has its slot; all else
+	// is heard at any.
+	link, err := l.work.at(l.inbox).link(ctx)
+	if err != nil {
+		l.drop(err, false)
+		return false
+	}
+	c, _ := link.client.Dedicate()
+	ended := make(chan error, 1)
 	lost := c.SetPubSubHooks(rueidis.PubSubHooks{
 		OnMessage: l.heard,
 		OnSubscription: func(s rueidis.PubSubSubscription) {
@@ -70,22 +83,30 @@ func (l *live) session() (up bool) {
 				l.confirm(channel{pattern, s.Channel})
 			case "ssubscribe":
 				l.confirm(channel{sharded, s.Channel})
+			case "sunsubscribe":
+				// Not asked for, since the inbox is never left: its slot has moved.
+				select {
+				case ended <- errSlotMoved:
+				default:
+				}
 			}
 		},
 	})
-	var err error
 	defer func() {
 		c.Close()
 		l.drop(err, up)
 	}()
 	asked := map[channel]struct{}{}
 	for {
-		if err = l.subscribe(c, asked); err != nil {
+		if err = l.subscribe(c, link.node, asked); err != nil {
 			return up
 		}
 		up = true
 		select {
 		case err = <-lost:
+			return up
+		case err = <-ended:
+			l.cluster.trouble("")
 			return up
 		case <-l.stop:
 			return up
@@ -97,7 +118,7 @@ func (l *live) session() (up bool) {
 // subscribe brings what the connection is subscribed to in step with what is
 // wanted. A channel that was left and is wanted again is asked for once more, and
 // Redis confirms it once more.
-func (l *live) subscribe(c rueidis.DedicatedClient, asked map[channel]struct{}) error {
+func (l *live) subscribe(c rueidis.DedicatedClient, node string, asked map[channel]struct{}) error {
 	var cmds []rueidis.Completed
 	var channels []channel // empty names for those that are left
 	l.mu.Lock()
@@ -119,6 +140,12 @@ func (l *live) subscribe(c rueidis.DedicatedClient, asked map[channel]struct{}) 
 		for i, reply := range c.DoMulti(context.Background(), cmds[:n]...) {
 			if err := reply.NonRedisError(); err != nil {
 				return err
+			}
+			if d := directionOf(reply, ""); d.kind != stay && l.cluster != nil {
+				if d.kind == moved {
+					l.cluster.moved(slotOf(l.inbox), directionOf(reply, node).node)
+				}
+				return reply.Error()
 			}
 			if err := reply.Error(); err != nil && !rueidis.IsRedisNil(err) && channels[i].name != "" {
 				delete(asked, channels[i])

@@ -54,8 +54,13 @@ type mover struct {
 	wanted  map[string]struct{} // topics to look at
 	stopped bool
 
-	clock   time.Duration // what Redis's clock is ahead of this one's
-	clockAt time.Time     // when it was read
+	clocks map[*link]clock
+}
+
+// clock is what the clock of a node is ahead of this one's, as read at a time.
+type clock struct {
+	ahead time.Duration
+	at    time.Time
 }
 
 // moving is one topic.
@@ -71,7 +76,7 @@ func newMover(e *engine) *mover {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &mover{
 		e: e, ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), places: make(chan struct{}, maxMovers),
-		topics: map[string]*moving{}, wanted: map[string]struct{}{},
+		topics: map[string]*moving{}, clocks: map[*link]clock{}, wanted: map[string]struct{}{},
 	}
 }
 
@@ -89,7 +94,7 @@ func (m *mover) lookAtAll() {
 	for topic := range m.topics {
 		m.wanted[topic] = struct{}{}
 	}
-	m.clockAt = time.Time{}
+	clear(m.clocks)
 	m.mu.Unlock()
 	m.wakeUp()
 }
@@ -173,37 +178,61 @@ func (m *mover) take() (topics []string) {
 }
 
 // lookAt reads the keys due, by the connection that is then told of their changes,
-// and sets the timers.
+// and sets the timers. One node that can't be reached does not keep it from the others.
 func (m *mover) lookAt(topics []string) error {
 	ctx, cancel := context.WithTimeout(m.ctx, moveTimeout)
 	defer cancel()
-	l := m.e.watcher
-	cmds := make([]rueidis.Completed, 0, len(topics)+1)
-	for _, topic := range topics {
-		cmds = append(cmds, l.client.B().Get().Key(m.e.names.topic(topic).due).Build())
+	keys := make([]string, len(topics))
+	for i, topic := range topics {
+		keys[i] = m.e.names.topic(topic).due
+	}
+	groups := m.e.watcher.groups(ctx, keys)
+	errs := make([]error, len(groups))
+	var wg sync.WaitGroup
+	for n, g := range groups {
+		wg.Go(func() { errs[n] = m.lookAtGroup(ctx, g, topics, keys) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (m *mover) lookAtGroup(ctx context.Context, g group, topics, keys []string) error {
+	if g.err != nil {
+		return g.err
+	}
+	b := m.e.b
+	cmds := make([]rueidis.Completed, 0, len(g.at)+1)
+	for _, i := range g.at {
+		cmds = append(cmds, b.Get().Key(keys[i]).Build())
 	}
 	m.mu.Lock()
-	clock, clockAt := m.clock, m.clockAt
+	c := m.clocks[g.link]
 	m.mu.Unlock()
-	known := time.Since(clockAt) < clockLife
+	known := time.Since(c.at) < clockLife
 	if !known {
-		cmds = append(cmds, l.client.B().Time().Build())
+		cmds = append(cmds, b.Time().Build())
 	}
 	began := time.Now()
-	replies, err := l.doMulti(ctx, cmds...)
+	replies, err := g.link.doMulti(ctx, cmds...)
 	if err != nil {
 		return err
 	}
 	if !known {
-		if clock, err = readClock(replies[len(topics)], began); err != nil {
+		ahead, err := readClock(replies[len(g.at)], began)
+		if err != nil {
 			return err
 		}
+		c = clock{ahead, began}
 		m.mu.Lock()
-		m.clock, m.clockAt = clock, began
+		m.clocks[g.link] = c
 		m.mu.Unlock()
 	}
-	for i, topic := range topics {
-		reply, err := replies[i].ToMessage()
+	for n, i := range g.at {
+		topic := topics[i]
+		reply, err := replies[n].ToMessage()
+		if m.e.cluster != nil && anyRedirect(replies[n:n+1]) {
+			reply, err = m.e.watcher.at(keys[i]).do(ctx, b.Get().Key(keys[i]).Build())
+		}
 		switch {
 		case rueidis.IsRedisNil(err):
 			m.set(topic, -1)
@@ -214,7 +243,7 @@ func (m *mover) lookAt(topics []string) error {
 			return err
 		}
 		if due, err := reply.AsInt64(); err == nil {
-			m.set(topic, max(0, time.Until(time.UnixMilli(due).Add(-clock))))
+			m.set(topic, max(0, time.Until(time.UnixMilli(due).Add(-c.ahead))))
 		}
 	}
 	return nil
@@ -319,7 +348,7 @@ func (m *mover) moveAll(topic string, t *moving) time.Duration {
 // is no room for them.
 func (e *engine) moveDue(ctx context.Context, topic string) (next time.Duration, err error) {
 	keys := e.names.publishing(topic)
-	reply, err := e.work.run(ctx, e.scripts.due, keys, strconv.Itoa(maxMoved))
+	reply, err := e.work.at(keys[0]).run(ctx, e.scripts.due, keys, strconv.Itoa(maxMoved))
 	if err != nil {
 		return 0, e.explain(ctx, err, keys[0], writing)
 	}

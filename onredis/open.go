@@ -61,7 +61,7 @@ func openEngine(ctx context.Context, url string, o *Options) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.Kind != redisaddr.Single {
+	if a.Kind == redisaddr.Shards {
 		return nil, fmt.Errorf("%w: redis+%v:// is not there yet", beck.ErrOption, a.Kind)
 	}
 	names := keys{prefix: o.Prefix}
@@ -84,9 +84,19 @@ func openEngine(ctx context.Context, url string, o *Options) (*engine, error) {
 	if err := e.connect(ctx); err != nil {
 		return nil, err
 	}
-	e.warnOfEviction(ctx)
+	for _, l := range e.work.all() {
+		e.warnOfEviction(ctx, l)
+	}
 	e.sweeper.Go(func() { e.hub.sweep(e.stop, e.mover.look) })
 	e.sweeper.Go(e.mover.run)
+	if e.cluster != nil {
+		e.sweeper.Go(func() {
+			e.cluster.run(e.mover.ctx, func(nodes map[string]bool) {
+				e.work.keep(nodes)
+				e.watcher.keep(nodes)
+			})
+		})
+	}
 	e.sweeper.Go(func() { e.clean(e.mover.ctx, janitorInterval) })
 	return e, nil
 }
@@ -112,63 +122,4 @@ func (e *engine) connect(ctx context.Context) error {
 		return fmt.Errorf("redis %s: %w", e.addr, ctx.Err())
 	}
 	return fmt.Errorf("%w: redis %s has not answered for %v", driver.ErrUnavailable, e.addr, openTimeout)
-}
-
-func (e *engine) dial(ctx context.Context) (err error) {
-	if e.work, err = openLink(e.addr, forWork()); err != nil {
-		return e.explain(ctx, err, "", reading)
-	}
-	if err = e.checkVersion(ctx); err == nil {
-		if e.watcher, err = openLink(e.addr, forWatching(e.invalidated)); err != nil {
-			err = e.explain(ctx, err, "", reading)
-		}
-	}
-	if err != nil {
-		e.work.client.Close()
-	}
-	return err
-}
-
-// checkVersion asks by HELLO, which every user may call, unlike INFO.
-func (e *engine) checkVersion(ctx context.Context) error {
-	reply, err := e.work.do(ctx, e.work.client.B().Arbitrary("HELLO").Build())
-	if err != nil {
-		return e.explain(ctx, err, "", reading)
-	}
-	hello, err := reply.AsStrMap()
-	if err != nil {
-		return fmt.Errorf("%w: redis %s: HELLO is not understood: %v", driver.ErrVersion, e.addr, err)
-	}
-	version := hello["version"]
-	if major, _, _ := strings.Cut(version, "."); len(major) == 1 && major < "7" {
-		return fmt.Errorf("%w: redis %s runs version %s; beck needs Redis 7.0 or Valkey 7.2, or newer", driver.ErrVersion, e.addr, version)
-	}
-	return nil
-}
-
-// warnOfEviction says loudly when Redis may throw away messages. A user who may
-// not ask for it is not bothered.
-func (e *engine) warnOfEviction(ctx context.Context) {
-	reply, err := e.work.do(ctx, e.work.client.B().Info().Section("memory").Build())
-	if err != nil {
-		return
-	}
-	info, err := reply.ToString()
-	if err != nil {
-		return
-	}
-	limit, policy := infoField(info, "maxmemory"), infoField(info, "maxmemory_policy")
-	if limit != "" && limit != "0" && policy != "noeviction" {
-		e.log.Warn("Redis may evict messages and subscriptions when its memory is full: set maxmemory-policy to noeviction",
-			"redis", e.addr.String(), "maxmemory", limit, "maxmemory_policy", policy)
-	}
-}
-
-func infoField(info, name string) string {
-	for line := range strings.Lines(info) {
-		if k, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && k == name {
-			return v
-		}
-	}
-	return ""
 }

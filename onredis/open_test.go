@@ -107,7 +107,7 @@ func TestHangingRedis(t *testing.T) {
 	done := make(chan error, callers)
 	for range callers {
 		go func() {
-			_, err := e.lastID(ctx, e.work, "beck:orders")
+			_, _, err := e.lastID(ctx, e.work.at("beck:orders"), "beck:orders")
 			done <- err
 		}()
 	}

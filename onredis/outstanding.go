@@ -37,7 +37,7 @@ func (e *engine) Outstanding(ctx context.Context, topic, name string, ids []stri
 			}
 			args = append(args, id.Redis(), id.String())
 		}
-		reply, err := e.work.run(ctx, e.scripts.outstanding, keys, args...)
+		reply, err := e.work.at(keys[0]).run(ctx, e.scripts.outstanding, keys, args...)
 		for range maxHeals {
 			if !isReply(err, "NOGROUP") {
 				break
@@ -45,7 +45,7 @@ func (e *engine) Outstanding(ctx context.Context, topic, name string, ids []stri
 			if err := e.heal(ctx, s); err != nil {
 				return nil, err
 			}
-			reply, err = e.work.run(ctx, e.scripts.outstanding, keys, args...)
+			reply, err = e.work.at(keys[0]).run(ctx, e.scripts.outstanding, keys, args...)
 		}
 		if err != nil {
 			return nil, e.explain(ctx, err, k.stream, reading)

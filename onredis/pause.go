@@ -56,7 +56,7 @@ func (f *fetching) checkPaused(ctx context.Context) error {
 	if known {
 		return nil
 	}
-	replies, err := f.link.doMulti(ctx, f.link.client.B().Hget().Key(f.s.keys.subs).Field(f.s.id.name).Build())
+	replies, err := f.link.doMulti(ctx, f.b.Hget().Key(f.s.keys.subs).Field(f.s.id.name).Build())
 	if err == nil {
 		f.paused, err = f.readPaused(replies[0])
 	}

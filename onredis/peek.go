@@ -111,7 +111,7 @@ func (p *peeking) waiting(ctx context.Context) (driver.Peeked, error) {
 
 // delayed pages by the time that is part of the id of a delayed message.
 func (p *peeking) delayed(ctx context.Context) (driver.Peeked, error) {
-	reply, err := p.work.do(ctx, p.work.client.B().Exists().Key(p.s.keys.stream).Build())
+	reply, err := p.work.at(p.s.keys.stream).do(ctx, p.b.Exists().Key(p.s.keys.stream).Build())
 	if err != nil {
 		return driver.Peeked{}, p.explain(ctx, err, p.s.keys.stream, reading)
 	}

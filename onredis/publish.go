@@ -51,7 +51,7 @@ func (e *engine) appendScripted(ctx context.Context, topic string, messages []dr
 			size += weight(m)
 			n++
 		}
-		reply, err := e.work.run(ctx, e.scripts.publish, keys, args...)
+		reply, err := e.work.at(keys[0]).run(ctx, e.scripts.publish, keys, args...)
 		if err != nil {
 			return ids, e.explain(ctx, err, keys[0], writing)
 		}
@@ -141,7 +141,7 @@ func weight(m *driver.Message) int {
 // Cancel implements driver.Steerer.
 func (e *engine) Cancel(ctx context.Context, topic string, ids []string) (missing []string, err error) {
 	keys := e.names.publishing(topic)
-	reply, err := e.work.run(ctx, e.scripts.cancel, keys, ids...)
+	reply, err := e.work.at(keys[0]).run(ctx, e.scripts.cancel, keys, ids...)
 	if rueidis.IsRedisNil(err) {
 		return nil, fmt.Errorf("%w: %s", driver.ErrTopicNotFound, topic)
 	}

@@ -16,8 +16,8 @@ func (e *engine) Read(ctx context.Context, topic string, from driver.Position, m
 	stream := e.names.stream(topic)
 	l := e.reader(topic)
 	if from.Kind == driver.End {
-		last, err := e.lastID(ctx, l, stream)
-		return driver.Page{Last: last}, err
+		last, era, err := e.lastID(ctx, l, stream)
+		return driver.Page{Last: last, Era: era}, err
 	}
 	start := "-"
 	var at streamid.ID
@@ -31,11 +31,16 @@ func (e *engine) Read(ctx context.Context, topic string, from driver.Position, m
 		}
 		start = at.Redis()
 	}
-	reply, err := l.do(ctx, l.client.B().Xrange().Key(stream).Start(start).End("+").Count(int64(max)).Build())
+	replies, era, err := l.doTelling(ctx, e.b.Xrange().Key(stream).Start(start).End("+").Count(int64(max)).Build())
+	if err != nil {
+		return driver.Page{}, e.explain(ctx, err, stream, reading)
+	}
+	reply, err := replies[0].ToMessage()
 	if err != nil {
 		return driver.Page{}, e.explain(ctx, err, stream, reading)
 	}
 	page, err := readPage(reply, max)
+	page.Era = era
 	if err != nil || (len(page.Messages) > 0 && (from.Kind != driver.AtID || page.Messages[0].ID == at.String())) {
 		return page, err
 	}
@@ -44,9 +49,9 @@ func (e *engine) Read(ctx context.Context, topic string, from driver.Position, m
 
 // readWithLast asks for the newest id before it reads: an id that was given out
 // after the reading would look like one that is missing from the page.
-func (e *engine) readWithLast(ctx context.Context, l *link, stream, start string, max int) (driver.Page, error) {
-	b := l.client.B()
-	replies, err := l.doMulti(ctx,
+func (e *engine) readWithLast(ctx context.Context, l route, stream, start string, max int) (driver.Page, error) {
+	b := e.b
+	replies, era, err := l.doTelling(ctx,
 		b.XinfoStream().Key(stream).Build(),
 		b.Xrange().Key(stream).Start(start).End("+").Count(int64(max)).Build())
 	if err != nil {
@@ -61,7 +66,7 @@ func (e *engine) readWithLast(ctx context.Context, l *link, stream, start string
 		return driver.Page{}, e.explain(ctx, err, stream, reading)
 	}
 	page, err := readPage(reply, max)
-	page.Last = last
+	page.Last, page.Era = last, era
 	return page, err
 }
 
@@ -75,15 +80,12 @@ func readPage(reply rueidis.RedisMessage, max int) (driver.Page, error) {
 }
 
 // lastID is the newest id that a topic gave out, empty if it doesn't exist.
-func (e *engine) lastID(ctx context.Context, l *link, stream string) (string, error) {
-	replies, err := l.doMulti(ctx, l.client.B().XinfoStream().Key(stream).Build())
+func (e *engine) lastID(ctx context.Context, l route, stream string) (last, era string, err error) {
+	replies, era, err := l.doTelling(ctx, e.b.XinfoStream().Key(stream).Build())
 	if err == nil {
-		var last string
-		if last, err = readLast(replies[0]); err == nil {
-			return last, nil
-		}
+		last, err = readLast(replies[0])
 	}
-	return "", e.explain(ctx, err, stream, reading)
+	return last, era, e.explain(ctx, err, stream, reading)
 }
 
 // readLast reads the newest id from what XINFO STREAM returned.

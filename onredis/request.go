@@ -94,8 +94,8 @@ func (e *engine) Request(ctx context.Context, service string, m driver.Message) 
 // askOne hands a request to one replier and waits for the answer. Its kind is
 // frameNobody if the replier has gone.
 func (l *live) askOne(ctx context.Context, r replier, q *asking, answers <-chan answer) (answer, error) {
-	b := l.work.client.B()
-	reply, err := l.work.do(ctx, b.Spublish().Channel(r.inbox).Message(rueidis.BinaryString(q.encode())).Build())
+	b := l.b
+	reply, err := l.work.at(r.inbox).do(ctx, b.Spublish().Channel(r.inbox).Message(rueidis.BinaryString(q.encode())).Build())
 	if err != nil {
 		return answer{}, l.explain(ctx, err, "", writing)
 	}
@@ -128,7 +128,7 @@ func (l *live) repliersOf(ctx context.Context, service string) (list []replier, 
 	}
 	a.mu.Unlock()
 	key := l.names.repliers(service)
-	reply, err := l.work.run(ctx, l.scripts.repliers, []string{key})
+	reply, err := l.work.at(key).run(ctx, l.scripts.repliers, []string{key})
 	if err != nil {
 		return nil, 0, true, l.explain(ctx, err, key, reading)
 	}
@@ -167,7 +167,7 @@ func (l *live) unregister(ctx context.Context, service string, r replier) {
 	}
 	a.mu.Unlock()
 	// If this fails, the entry ends by itself.
-	_, _ = l.work.run(ctx, l.scripts.unserve, []string{l.names.repliers(service)}, r.inbox, r.until)
+	_, _ = l.work.at(l.names.repliers(service)).run(ctx, l.scripts.unserve, []string{l.names.repliers(service)}, r.inbox, r.until)
 }
 
 func (a *askers) begin() (number uint64, answers <-chan answer) {

@@ -34,8 +34,8 @@ func lastField(name string) string { return name + " last" }
 
 // Schedules implements driver.Scheduler.
 func (e *engine) Schedules(ctx context.Context) ([]driver.Schedule, error) {
-	b, index := e.work.client.B(), e.names.schedules()
-	reply, err := e.work.do(ctx, b.Hgetall().Key(index).Build())
+	b, index := e.b, e.names.schedules()
+	reply, err := e.work.at(index).do(ctx, b.Hgetall().Key(index).Build())
 	var topics map[string]string
 	if err == nil {
 		topics, err = reply.AsStrMap()
@@ -50,16 +50,18 @@ func (e *engine) Schedules(ctx context.Context) ([]driver.Schedule, error) {
 	slices.Sort(names)
 	var list []driver.Schedule
 	for portion := range slices.Chunk(names, listPortion) {
-		cmds := make([]rueidis.Completed, len(portion))
+		keys := make([]string, len(portion))
 		for i, name := range portion {
-			cmds[i] = b.Hmget().Key(e.names.topic(topics[name]).schedules).Field(name, lastField(name)).Build()
+			keys[i] = e.names.topic(topics[name]).schedules
 		}
-		replies, err := e.work.doMulti(ctx, cmds...)
+		replies, err := e.work.each(ctx, keys, func(i int) []rueidis.Completed {
+			return []rueidis.Completed{b.Hmget().Key(keys[i]).Field(portion[i], lastField(portion[i])).Build()}
+		})
 		if err != nil {
 			return nil, e.explain(ctx, err, index, reading)
 		}
 		for i, name := range portion {
-			s, err := readSchedule(replies[i])
+			s, err := readSchedule(replies[i][0])
 			if err != nil {
 				return nil, e.explain(ctx, err, index, reading)
 			}
@@ -96,7 +98,7 @@ func readSchedule(reply rueidis.RedisResult) (s driver.Schedule, err error) {
 
 // PutSchedule implements driver.Scheduler.
 func (e *engine) PutSchedule(ctx context.Context, s driver.Schedule) error {
-	b, index := e.work.client.B(), e.names.schedules()
+	b, index := e.b, e.names.schedules()
 	old, replaced, err := e.findSchedule(ctx, s.Name)
 	if err != nil {
 		return err
@@ -106,12 +108,15 @@ func (e *engine) PutSchedule(ctx context.Context, s driver.Schedule) error {
 		return err
 	}
 	key := e.names.topic(s.Topic).schedules
-	for _, cmd := range []rueidis.Completed{
-		b.Hset().Key(key).FieldValue().FieldValue(s.Name, string(entry)).
-			FieldValue(lastField(s.Name), strconv.FormatInt(s.Last.UnixMilli(), 10)).Build(),
-		b.Hset().Key(index).FieldValue().FieldValue(s.Name, s.Topic).Build(),
+	for _, put := range []struct {
+		key string
+		cmd rueidis.Completed
+	}{
+		{key, b.Hset().Key(key).FieldValue().FieldValue(s.Name, string(entry)).
+			FieldValue(lastField(s.Name), strconv.FormatInt(s.Last.UnixMilli(), 10)).Build()},
+		{index, b.Hset().Key(index).FieldValue().FieldValue(s.Name, s.Topic).Build()},
 	} {
-		if _, err := e.work.do(ctx, cmd); err != nil {
+		if _, err := e.work.at(put.key).do(ctx, put.cmd); err != nil {
 			return e.explain(ctx, err, key, writing)
 		}
 	}
@@ -124,13 +129,14 @@ func (e *engine) PutSchedule(ctx context.Context, s driver.Schedule) error {
 // findSchedule returns the topic of a schedule and what is stored there, both
 // empty if it isn't there.
 func (e *engine) findSchedule(ctx context.Context, name string) (topic, entry string, err error) {
-	b, index := e.work.client.B(), e.names.schedules()
-	reply, err := e.work.do(ctx, b.Hget().Key(index).Field(name).Build())
+	b, index := e.b, e.names.schedules()
+	reply, err := e.work.at(index).do(ctx, b.Hget().Key(index).Field(name).Build())
 	if err == nil {
 		topic, err = reply.ToString()
 	}
 	if err == nil {
-		if reply, err = e.work.do(ctx, b.Hget().Key(e.names.topic(topic).schedules).Field(name).Build()); err == nil {
+		key := e.names.topic(topic).schedules
+		if reply, err = e.work.at(key).do(ctx, b.Hget().Key(key).Field(name).Build()); err == nil {
 			entry, err = reply.ToString()
 		}
 	}
@@ -190,7 +196,7 @@ func (e *engine) Tick(ctx context.Context, s driver.Schedule, tick time.Time, m 
 	args := append([]string{s.Name, s.Version, strconv.FormatInt(tick.UnixMilli(), 10)}, fields...)
 	parts := []string{"again"}
 	for parts[0] == "again" {
-		reply, err := e.work.run(ctx, e.scripts.tick, keys, args...)
+		reply, err := e.work.at(keys[0]).run(ctx, e.scripts.tick, keys, args...)
 		if err != nil {
 			return "", false, e.explain(ctx, err, keys[0], writing)
 		}

@@ -1,7 +1,6 @@
 package onredis
 
 import (
-	"context"
 	"crypto/sha1"
 	"embed"
 	"encoding/hex"
@@ -68,12 +67,7 @@ func (s script) call(b rueidis.Builder, keys, args []string) rueidis.Completed {
 	return b.Evalsha().Sha1(s.sum).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
 }
 
-// run runs a script, and hands it to Redis first if need be. A script that Redis
-// does not know has done nothing.
-func (l *link) run(ctx context.Context, s script, keys []string, args ...string) (rueidis.RedisMessage, error) {
-	reply, err := l.do(ctx, s.call(l.client.B(), keys, args))
-	if !isReply(err, "NOSCRIPT") {
-		return reply, err
-	}
-	return l.do(ctx, l.client.B().Eval().Script(s.text).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build())
+// hand is the command that runs a script and hands it to Redis.
+func (s script) hand(b rueidis.Builder, keys, args []string) rueidis.Completed {
+	return b.Eval().Script(s.text).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
 }

@@ -96,7 +96,7 @@ func (e *engine) Serve(ctx context.Context, service string, handle func(driver.R
 // enlist puts this process on the list of those who serve, or renews that.
 func (l *live) enlist(ctx context.Context, service string) error {
 	key := l.names.repliers(service)
-	_, err := l.work.run(ctx, l.scripts.serve, []string{key}, l.inbox, millis(serveTime))
+	_, err := l.work.at(key).run(ctx, l.scripts.serve, []string{key}, l.inbox, millis(serveTime))
 	return l.explain(ctx, err, key, writing)
 }
 
@@ -117,7 +117,7 @@ func (l *live) stopServing(service string, h *handler) {
 	last := all != nil && len(all.list) == 1 && all.list[0] == h
 	l.mu.RUnlock()
 	if last {
-		_, _ = l.work.run(ctx, l.scripts.unserve, []string{l.names.repliers(service)}, l.inbox, "")
+		_, _ = l.work.at(l.names.repliers(service)).run(ctx, l.scripts.unserve, []string{l.names.repliers(service)}, l.inbox, "")
 	}
 }
 
@@ -218,9 +218,9 @@ func (l *live) serve(q asking) {
 
 // sendAnswer answers a request. If nobody waits for it, it is dropped.
 func (l *live) sendAnswer(ctx context.Context, q asking, kind byte, rest []byte) error {
-	b := l.work.client.B()
+	b := l.b
 	frame := encodeAnswer(kind, q.number, rest)
-	_, err := l.work.do(ctx, b.Spublish().Channel(q.inbox).Message(rueidis.BinaryString(frame)).Build())
+	_, err := l.work.at(q.inbox).do(ctx, b.Spublish().Channel(q.inbox).Message(rueidis.BinaryString(frame)).Build())
 	if err = l.explain(ctx, err, "", writing); err != nil {
 		return fmt.Errorf("answering a request to %s: %w", q.service, err)
 	}

@@ -87,7 +87,7 @@ func (s *subscription) kind() (known, queue bool) {
 // acknowledge acknowledges by XACK alone, or by the script ack, and reports whether
 // that was all.
 func (e *engine) acknowledge(ctx context.Context, s *subscription, queue bool, list []settling) (done bool, err error) {
-	b := e.work.client.B()
+	b := e.b
 	var cmds []rueidis.Completed
 	var acked int64
 	for portion := range slices.Chunk(list, maxPipeline) {
@@ -108,7 +108,7 @@ func (e *engine) acknowledge(ctx context.Context, s *subscription, queue bool, l
 	if queue {
 		return acked == int64(len(list)), nil
 	}
-	replies, err := e.work.doMulti(ctx, cmds...)
+	replies, err := e.work.at(s.keys.stream).doMulti(ctx, cmds...)
 	if err != nil {
 		return false, e.explain(ctx, err, s.keys.stream, writing)
 	}
@@ -133,7 +133,7 @@ func (e *engine) settle(ctx context.Context, s *subscription, consumer string, l
 		for _, one := range portion {
 			args = append(args, actions[one.Do], one.redis, one.text, millis(max(0, one.After)), one.Reason)
 		}
-		reply, err := e.work.run(ctx, e.scripts.settle, keys, args...)
+		reply, err := e.work.at(keys[0]).run(ctx, e.scripts.settle, keys, args...)
 		if err != nil {
 			return nil, err
 		}
@@ -152,7 +152,7 @@ func (e *engine) settle(ctx context.Context, s *subscription, consumer string, l
 
 // runInt runs a script that returns a number.
 func (e *engine) runInt(ctx context.Context, s script, keys []string, args ...string) (int64, error) {
-	reply, err := e.work.run(ctx, s, keys, args...)
+	reply, err := e.work.at(keys[0]).run(ctx, s, keys, args...)
 	if err != nil {
 		return 0, err
 	}

@@ -13,7 +13,7 @@ import (
 // steer runs a script that fails with NOGROUP, before it does anything, if the
 // group of the subscription is gone. A group that was lost is restored first.
 func (e *engine) steer(ctx context.Context, s *subscription, sc script, did effect, keys []string, args ...string) (rueidis.RedisMessage, error) {
-	reply, err := e.work.run(ctx, sc, keys, args...)
+	reply, err := e.work.at(keys[0]).run(ctx, sc, keys, args...)
 	for range maxHeals {
 		if !isReply(err, "NOGROUP") {
 			break
@@ -21,7 +21,7 @@ func (e *engine) steer(ctx context.Context, s *subscription, sc script, did effe
 		if err := e.heal(ctx, s); err != nil {
 			return reply, e.absent(ctx, s.keys.stream, s.id.topic, err)
 		}
-		reply, err = e.work.run(ctx, sc, keys, args...)
+		reply, err = e.work.at(keys[0]).run(ctx, sc, keys, args...)
 	}
 	return reply, e.explain(ctx, err, s.keys.stream, did)
 }
@@ -32,7 +32,7 @@ func (e *engine) absent(ctx context.Context, stream, topic string, err error) er
 	if !errors.Is(err, driver.ErrSubscriptionNotFound) {
 		return err
 	}
-	reply, failed := e.work.do(ctx, e.work.client.B().Exists().Key(stream).Build())
+	reply, failed := e.work.at(stream).do(ctx, e.b.Exists().Key(stream).Build())
 	if failed != nil {
 		return e.explain(ctx, failed, stream, reading)
 	}
@@ -74,7 +74,7 @@ func (e *engine) Purge(ctx context.Context, topic string) (removed int64, err er
 			k := e.names.subscription(topic, name)
 			keys = append(keys, k.waiting, k.leased, k.retry)
 		}
-		reply, err := e.work.run(ctx, e.scripts.purge, keys, names...)
+		reply, err := e.work.at(keys[0]).run(ctx, e.scripts.purge, keys, names...)
 		if err == nil {
 			removed, err = reply.ToInt64()
 		}

@@ -267,7 +267,7 @@ func (e *engine) heal(ctx context.Context, s *subscription) error {
 		queue = "1"
 	}
 	s.mu.Unlock()
-	reply, err := e.work.run(ctx, e.scripts.heal, []string{s.keys.stream, s.keys.subs}, s.id.name, known, millis(lease), queue)
+	reply, err := e.work.at(s.keys.stream).run(ctx, e.scripts.heal, []string{s.keys.stream, s.keys.subs}, s.id.name, known, millis(lease), queue)
 	if err != nil {
 		return e.explain(ctx, err, s.keys.stream, writing)
 	}

@@ -1,0 +1,3 @@
+package onredis
+
+const maxDurable = 64

@@ -1,0 +1,197 @@
+package onredis
+
+import (
+	"context"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+const (
+	// maxRedirects is how often a call follows a slot that moves about.
+	maxRedirects = 16
+	// redirectTime is for how long it waits for a slot of which only some keys have
+	// been moved yet: until they all are, scripts can be run nowhere.
+	redirectTime = 30 * time.Second
+	// Between two attempts it waits for a time that grows from the first to the last
+	// of these.
+	firstPartPause = 2 * time.Millisecond
+	lastPartPause  = 50 * time.Millisecond
+)
+
+// direction is what a node of a cluster says of a command that it has not done.
+type direction struct {
+	kind directionKind
+	node string // where to go
+}
+
+type directionKind int
+
+const (
+	stay     directionKind = iota // it is no such answer
+	moved                         // the slot is at another node
+	ask                           // the key is, though the slot isn't yet
+	tryAgain                      // some of the keys are
+)
+
+// directionOf reads an answer of a node.
+func directionOf(reply rueidis.RedisResult, from string) direction {
+	err, ok := rueidis.IsRedisErr(reply.Error())
+	if !ok {
+		return direction{}
+	}
+	if node, ok := err.IsMoved(); ok {
+		return direction{moved, nodeAddress(node, from)}
+	}
+	if node, ok := err.IsAsk(); ok {
+		return direction{ask, nodeAddress(node, from)}
+	}
+	if err.IsTryAgain() {
+		return direction{kind: tryAgain}
+	}
+	return direction{}
+}
+
+// nodeAddress completes the address of a node, which has the host of the one that
+// tells it if it has none itself.
+func nodeAddress(node, from string) string {
+	host, port, err := net.SplitHostPort(node)
+	if err != nil {
+		if i := strings.LastIndexByte(node, ':'); i >= 0 { // IPv6 without brackets
+			host, port = node[:i], node[i+1:]
+		}
+	}
+	if host == "" {
+		host, _, _ = net.SplitHostPort(from)
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func anyRedirect(replies []rueidis.RedisResult) bool {
+	for _, r := range replies {
+		if directionOf(r, "").kind != stay {
+			return true
+		}
+	}
+	return false
+}
+
+// redirected runs commands at the node that has the key, and follows it where it has
+// gone. What a node refuses in this way it has not done, so only that is sent again.
+// Behind what is sent goes tail, each time; its replies are added to the end.
+func (r route) redirected(ctx context.Context, cmds, tail []rueidis.Completed) ([]rueidis.RedisResult, error) {
+	all := cmds
+	if len(tail) > 0 {
+		all = append(append(make([]rueidis.Completed, 0, len(cmds)+len(tail)), cmds...), tail...)
+	}
+	for i := range all {
+		all[i] = all[i].Pin() // it may be sent again
+	}
+	slot := slotOf(r.key)
+	l, err := r.to(ctx, r.cluster.owner(slot))
+	if err != nil {
+		r.cluster.trouble("")
+		return nil, err
+	}
+	replies, err := l.doMulti(ctx, all...)
+	if err != nil {
+		return nil, err
+	}
+	if !anyRedirect(replies[:len(cmds)]) {
+		r.cluster.look(replies, l.node)
+		return replies, nil
+	}
+	f := &following{route: r, slot: slot, cmds: all[:len(cmds)], tail: all[len(cmds):], replies: replies, from: l.node}
+	return f.run(ctx)
+}
+
+// following is a call whose key has gone elsewhere.
+type following struct {
+	route
+	slot       uint16
+	cmds, tail []rueidis.Completed
+	replies    []rueidis.RedisResult // the newest ones, tail's behind those of cmds
+	from       string                // the node that gave them
+}
+
+func (f *following) run(ctx context.Context) ([]rueidis.RedisResult, error) {
+	defer f.cluster.changed(f.slot) // what was armed for it is armed elsewhere
+	pause, limit := firstPartPause, time.Now().Add(redirectTime)
+	for range maxRedirects {
+		to, which := f.next()
+		for to.kind == tryAgain && time.Now().Before(limit) {
+			select {
+			case <-ctx.Done():
+				return f.replies, nil
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, lastPartPause)
+			if err := f.send(ctx, f.cluster.owner(f.slot), false, which); err != nil {
+				return f.replies, nil
+			}
+			to, which = f.next()
+		}
+		switch to.kind {
+		case stay, tryAgain:
+			return f.replies, nil
+		case moved:
+			f.cluster.moved(f.slot, to.node)
+		}
+		if err := f.send(ctx, to.node, to.kind == ask, which); err != nil {
+			return f.replies, nil // which say where it should be
+		}
+	}
+	return f.replies, nil
+}
+
+// next is where to go with which of the commands: the first that was refused, and
+// those that were in the same way.
+func (f *following) next() (to direction, which []int) {
+	for i := range f.cmds {
+		d := directionOf(f.replies[i], f.from)
+		if d.kind == stay {
+			continue
+		}
+		if which == nil {
+			to = d
+		}
+		if d == to {
+			which = append(which, i)
+		}
+	}
+	return to, which
+}
+
+// send runs some of the commands at a node.
+func (f *following) send(ctx context.Context, node string, asking bool, which []int) error {
+	l, err := f.to(ctx, node)
+	if err != nil {
+		f.cluster.trouble(node)
+		return err
+	}
+	var cmds []rueidis.Completed
+	step := 1
+	if asking {
+		step = 2
+	}
+	for _, i := range which {
+		if asking {
+			cmds = append(cmds, l.client.B().Asking().Build())
+		}
+		cmds = append(cmds, f.cmds[i])
+	}
+	cmds = append(cmds, f.tail...)
+	got, err := l.doMulti(ctx, cmds...)
+	if err != nil {
+		return err
+	}
+	for n, i := range which {
+		f.replies[i] = got[step*n+step-1]
+	}
+	copy(f.replies[len(f.cmds):], got[step*len(which):])
+	f.from = l.node
+	f.cluster.look(got, l.node)
+	return nil
+}
