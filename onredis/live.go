@@ -79,12 +79,17 @@ func newLive(e *engine) *live {
 }
 
 // Broadcast implements driver.Live: it is one PUBLISH. Redis counts connections,
-// and one that listens to a subject and to a pattern as two.
+// and one that listens to a subject and to a pattern as two. The nodes of a cluster
+// hand it on to each other, and each counts its own alone; all of a process goes to
+// the same node, so that it stays in order.
 func (e *engine) Broadcast(ctx context.Context, subject string, body []byte) (int, error) {
 	channel := e.names.prefix + subject
-	reply, err := e.work.at(channel).do(ctx, e.b.Publish().Channel(channel).Message(rueidis.BinaryString(body)).Build())
+	reply, err := e.work.at(e.live.inbox).do(ctx, e.b.Publish().Channel(channel).Message(rueidis.BinaryString(body)).Build())
 	if err != nil {
 		return 0, e.explain(ctx, err, "", writing)
+	}
+	if e.cluster != nil {
+		return -1, nil
 	}
 	n, err := reply.ToInt64()
 	return int(n), err
