@@ -24,22 +24,29 @@ func (e *engine) Append(ctx context.Context, topic string, messages []driver.Mes
 	for i := range messages {
 		scripted = scripted || !isPlain(&messages[i])
 	}
-	if scripted {
-		return e.appendScripted(ctx, topic, messages)
+	var w *durably // nil to write is enough
+	if d, more := asked(messages); more {
+		if w, err = e.durably(ctx, e.names.stream(topic), d); err != nil {
+			return nil, err
+		}
 	}
-	return e.appendPlain(ctx, topic, messages)
+	if scripted {
+		return e.appendScripted(ctx, w, topic, messages)
+	}
+	return e.appendPlain(ctx, w, topic, messages)
 }
 
-func (e *engine) appendPlain(ctx context.Context, topic string, messages []driver.Message) ([]string, error) {
+func (e *engine) appendPlain(ctx context.Context, w *durably, topic string, messages []driver.Message) ([]string, error) {
 	stream := e.names.stream(topic)
 	ids := make([]string, 0, len(messages))
-	if len(messages) == 1 {
+	if len(messages) == 1 && w == nil {
 		reply, err := e.work.at(stream).do(ctx, add(e.b, stream, &messages[0]))
 		if err == nil {
 			ids, err = appendID(ids, reply)
 		}
 		return ids, e.explain(ctx, err, stream, writing)
 	}
+	var notReached error
 	cmds := make([]rueidis.Completed, 0, min(len(messages), maxPipeline))
 	for len(messages) > 0 {
 		portion := messages[:min(len(messages), maxPipeline)]
@@ -48,7 +55,10 @@ func (e *engine) appendPlain(ctx context.Context, topic string, messages []drive
 		for i := range portion {
 			cmds = append(cmds, add(e.b, stream, &portion[i]))
 		}
-		replies, err := e.work.at(stream).doMulti(ctx, cmds...)
+		replies, less, err := e.work.at(stream).doDurably(ctx, w, cmds...)
+		if less != nil {
+			notReached = less
+		}
 		if err == nil {
 			ids, err = e.appendIDs(ctx, stream, ids, replies)
 		} else {
@@ -58,7 +68,7 @@ func (e *engine) appendPlain(ctx context.Context, topic string, messages []drive
 			return ids, err
 		}
 	}
-	return ids, nil
+	return ids, notReached
 }
 
 // appendIDs collects the ids up to the first error. If something was stored

@@ -120,3 +120,24 @@ func idsOf(messages []driver.Message) []string {
 	}
 	return ids
 }
+
+// openAt opens an engine at an address; it ends with the test.
+func openAt(t testing.TB, url string) *engine {
+	t.Helper()
+	e, err := openEngine(t.Context(), url, &Options{})
+	if err != nil {
+		t.Fatalf("open %s: %v", url, err)
+	}
+	closeAtEnd(t, e)
+	return e
+}
+
+// read reads what a topic has.
+func read(t testing.TB, e *engine, topic string) []driver.Message {
+	t.Helper()
+	page, err := e.Read(t.Context(), topic, driver.Position{}, 1000)
+	if err != nil {
+		t.Fatalf("Read: %v", err)
+	}
+	return page.Messages
+}

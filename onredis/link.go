@@ -55,6 +55,7 @@ type link struct {
 	left   atomic.Int64 // calls whose contexts ended, and that still have a place
 	closed atomic.Bool
 	places chan struct{} // of calls that wait for durability
+	syncs  syncs
 
 	lineage *lineage
 	dials   atomic.Uint64 // connections begun
@@ -64,7 +65,11 @@ type link struct {
 
 // forWork are the options of the client that does all but waiting.
 func forWork() rueidis.ClientOption {
-	return rueidis.ClientOption{DisableCache: true}
+	return rueidis.ClientOption{
+		DisableCache:        true,
+		BlockingPoolSize:    maxDurable + 8,
+		BlockingPoolCleanup: time.Minute,
+	}
 }
 
 // forWatching are the options of the client through which watched topics are

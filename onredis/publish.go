@@ -32,9 +32,10 @@ func isPlain(m *driver.Message) bool {
 }
 
 // appendScripted publishes by the script publish, some messages at a time.
-func (e *engine) appendScripted(ctx context.Context, topic string, messages []driver.Message) ([]string, error) {
+func (e *engine) appendScripted(ctx context.Context, w *durably, topic string, messages []driver.Message) ([]string, error) {
 	keys := e.names.publishing(topic)
 	ids := make([]string, 0, len(messages))
+	var notReached error
 	for len(messages) > 0 {
 		args := []string{millis(driver.DefaultTopicConfig.DedupeWindow)}
 		n, size := 0, 0
@@ -51,7 +52,10 @@ func (e *engine) appendScripted(ctx context.Context, topic string, messages []dr
 			size += weight(m)
 			n++
 		}
-		reply, err := e.work.at(keys[0]).run(ctx, e.scripts.publish, keys, args...)
+		reply, less, err := e.work.at(keys[0]).runDurably(ctx, w, e.scripts.publish, keys, args...)
+		if less != nil {
+			notReached = less
+		}
 		if err != nil {
 			return ids, e.explain(ctx, err, keys[0], writing)
 		}
@@ -61,7 +65,7 @@ func (e *engine) appendScripted(ctx context.Context, topic string, messages []dr
 		}
 		messages = messages[len(ids)-before:]
 	}
-	return ids, nil
+	return ids, notReached
 }
 
 // readPublished adds the ids that the script publish returned, fewer than n if the

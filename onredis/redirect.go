@@ -95,7 +95,11 @@ func (r route) redirected(ctx context.Context, cmds, tail []rueidis.Completed) (
 		r.cluster.trouble("")
 		return nil, err
 	}
-	replies, err := l.doMulti(ctx, all...)
+	do := l.doMulti
+	if len(tail) > 0 {
+		do = l.doDurable
+	}
+	replies, err := do(ctx, all...)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +187,11 @@ func (f *following) send(ctx context.Context, node string, asking bool, which []
 		cmds = append(cmds, f.cmds[i])
 	}
 	cmds = append(cmds, f.tail...)
-	got, err := l.doMulti(ctx, cmds...)
+	do := l.doMulti
+	if len(f.tail) > 0 {
+		do = l.doDurable
+	}
+	got, err := do(ctx, cmds...)
 	if err != nil {
 		return err
 	}

@@ -194,9 +194,19 @@ func (e *engine) Tick(ctx context.Context, s driver.Schedule, tick time.Time, m 
 		return "", false, tooManyHeaders()
 	}
 	args := append([]string{s.Name, s.Version, strconv.FormatInt(tick.UnixMilli(), 10)}, fields...)
+	var w *durably
+	if d, more := asked([]driver.Message{m}); more {
+		var err error
+		if w, err = e.durably(ctx, keys[0], d); err != nil {
+			return "", false, err
+		}
+	}
+	var notReached error
 	parts := []string{"again"}
 	for parts[0] == "again" {
-		reply, err := e.work.at(keys[0]).run(ctx, e.scripts.tick, keys, args...)
+		var reply rueidis.RedisMessage
+		var err error
+		reply, notReached, err = e.work.at(keys[0]).runDurably(ctx, w, e.scripts.tick, keys, args...)
 		if err != nil {
 			return "", false, e.explain(ctx, err, keys[0], writing)
 		}
@@ -217,5 +227,5 @@ func (e *engine) Tick(ctx context.Context, s driver.Schedule, tick time.Time, m 
 	if err != nil {
 		return "", false, fmt.Errorf("%w: the script tick returned %q", driver.ErrCorrupt, parts[1])
 	}
-	return id.String(), true, nil
+	return id.String(), true, notReached
 }
