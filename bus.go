@@ -22,6 +22,11 @@ type Options struct {
 	// DefaultMaxBody.
 	MaxBody int
 
+	// Durability is what must hold of a message before its id is returned, unless its
+	// own Durability says otherwise. Defaults to nothing beyond being written; over
+	// HTTP, to what the server asks for.
+	Durability Durability
+
 	// Publishing, if not nil, is called with messages that are about to be
 	// published, pushed or sent as a request to topic, and may put other headers
 	// into them, but must not change the maps that are there. What it returns, if
@@ -37,6 +42,7 @@ type Bus struct {
 	engine  driver.Engine
 	log     *slog.Logger
 	maxBody int
+	durable *Durability // of messages without one; nil for nothing beyond written
 	before  func(ctx context.Context, topic string, messages []Message) (done func([]string, error))
 	stats   counters
 	readers readers
@@ -71,7 +77,14 @@ func New(engine driver.Engine, o *Options) (*Bus, error) {
 	if o.MaxBody < 0 {
 		return nil, fmt.Errorf("beck: %w: MaxBody %d is negative", ErrOption, o.MaxBody)
 	}
+	if err := checkDurability(o.Durability); err != nil {
+		return nil, fmt.Errorf("beck: %w", err)
+	}
 	b := &Bus{engine: engine, log: o.Logger, maxBody: o.MaxBody, before: o.Publishing}
+	if o.Durability != (Durability{}) {
+		durable := o.Durability
+		b.durable = &durable
+	}
 	if b.log == nil {
 		b.log = slog.Default()
 	}

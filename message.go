@@ -27,8 +27,8 @@ const DefaultMaxBody = 1 << 20
 
 // Message is one message of a topic.
 //
-// To publish one, set Body and, if wanted, Key, Headers, Delay or At, and
-// DedupeID; the other fields are ignored. A message that was received is shared by
+// To publish one, set Body and, if wanted, Key, Headers, Delay or At, DedupeID and
+// Durability; the other fields are ignored. A message that was received is shared by
 // everyone in the process who receives it: it must not be changed.
 type Message struct {
 	// ID names the message within its topic: visible ASCII, at most 128 bytes.
@@ -74,13 +74,10 @@ type Message struct {
 	DedupeID string
 
 	// Durability is what must hold of this message before its id is returned; nil
-	// means that of [Options]. It is nil in messages that are received.
+	// means that of [Options], and a pointer to the zero value nothing beyond being
+	// written. It is nil in messages that are received.
 	Durability *Durability
 }
-
-// Durability is what must hold of a message, beyond being written, before its id is
-// returned. The zero value asks for nothing more.
-type Durability = driver.Durability
 
 // The conversion below holds only while both have the same fields.
 var _ = Message(driver.Message{})
@@ -126,7 +123,15 @@ func (m Message) check(maxBody int) (driver.Message, error) {
 	if err != nil {
 		return driver.Message{}, err
 	}
-	return driver.Message{Key: m.Key, Headers: headers, Body: m.Body, Delay: m.Delay, At: m.At, DedupeID: m.DedupeID}, nil
+	out := driver.Message{Key: m.Key, Headers: headers, Body: m.Body, Delay: m.Delay, At: m.At, DedupeID: m.DedupeID}
+	if m.Durability != nil {
+		if err := checkDurability(*m.Durability); err != nil {
+			return driver.Message{}, err
+		}
+		durable := *m.Durability // the caller's may change
+		out.Durability = &durable
+	}
+	return out, nil
 }
 
 const maxDedupeID = 200

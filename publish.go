@@ -14,9 +14,10 @@ import (
 // topic until its time comes.
 //
 // When it returns without an error, the engine holds the messages as durably as
-// it was asked to. With an error, the ids of those messages at the front that
-// are known to be stored are returned beside it; the others are not stored,
-// unless the error is ErrUncertain or that of the context: then they may be.
+// it was asked to, see [Durability]. With an error, the ids of those messages at the
+// front that are known to be stored are returned beside it: all of them, with
+// ErrDurability; the others are not stored, unless the error is ErrUncertain or that
+// of the context: then they may be.
 func (b *Bus) Publish(ctx context.Context, topic string, messages ...Message) (ids []string, err error) {
 	err = b.do("publish", at{topic}, func() error {
 		ids, err = b.publish(ctx, topic, messages)
@@ -37,7 +38,7 @@ func (b *Bus) publish(ctx context.Context, topic string, messages []Message) (id
 	}
 	checked := make([]driver.Message, len(messages))
 	for i := range messages {
-		if checked[i], err = messages[i].check(b.maxBody); err != nil {
+		if checked[i], err = b.checked(&messages[i]); err != nil {
 			return nil, which(i, len(messages), err)
 		}
 	}
@@ -46,7 +47,7 @@ func (b *Bus) publish(ctx context.Context, topic string, messages []Message) (id
 	}
 	ids, err = b.engine.Append(ctx, topic, checked)
 	b.stats.published.Add(uint64(len(ids)))
-	return ids, err
+	return ids, withIDs(ids, err)
 }
 
 // which says of which of several messages an error speaks.

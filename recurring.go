@@ -76,6 +76,9 @@ func (b *Bus) PutSchedule(ctx context.Context, s Schedule) error {
 		if m.Delay != 0 || !m.At.IsZero() || m.DedupeID != "" {
 			return fmt.Errorf("%w: a recurring message takes no Delay, At or DedupeID", ErrMessage)
 		}
+		if m.Durability != nil {
+			return fmt.Errorf("%w: a recurring message takes no Durability: it gets that of the bus which publishes it", ErrMessage)
+		}
 		if s.Last.IsZero() {
 			s.Last = time.Now()
 		}
@@ -106,10 +109,11 @@ func (b *Bus) DeleteSchedule(ctx context.Context, name string) error {
 
 // Tick publishes a schedule's message for one tick, if no later one and not this
 // one was published, and the schedule is still as it was listed: each tick is
-// published once, however many try. done says whether this call did it.
+// published once, however many try. done says whether this call did it; it did with
+// ErrDurability, too.
 func (b *Bus) Tick(ctx context.Context, s *Schedule, tick time.Time) (id string, done bool, err error) {
 	err = b.do("tick "+quoteName(s.Name), at{s.Topic}, func() error {
-		m, err := s.Message.check(b.maxBody)
+		m, err := b.checked(&s.Message)
 		if err != nil {
 			return err
 		}
@@ -118,6 +122,7 @@ func (b *Bus) Tick(ctx context.Context, s *Schedule, tick time.Time) (id string,
 		}, tick, m)
 		if done {
 			b.stats.published.Add(1)
+			err = withIDs([]string{id}, err)
 		}
 		return err
 	})

@@ -56,8 +56,8 @@ func (b *Bus) request(ctx context.Context, service string, m Message) (answer []
 	if err != nil {
 		return nil, err
 	}
-	if m.Delay != 0 || !m.At.IsZero() || m.DedupeID != "" {
-		return nil, fmt.Errorf("%w: a request takes no Delay, At or DedupeID", ErrMessage)
+	if m.Delay != 0 || !m.At.IsZero() || m.DedupeID != "" || m.Durability != nil {
+		return nil, fmt.Errorf("%w: a request takes no Delay, At, DedupeID or Durability", ErrMessage)
 	}
 	b.stats.requests.Add(1)
 	got, err := b.engine.Request(ctx, service, checked)

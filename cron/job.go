@@ -82,10 +82,13 @@ func (j *job) publish(ctx context.Context, tick time.Time) error {
 	s := *j.schedule
 	s.Message.Headers = withTick(&s, tick)
 	id, done, err := j.bus.Tick(ctx, &s, tick)
-	if err != nil {
+	if err != nil && !done {
 		return err
 	}
 	j.publishedTo(tick)
+	if err != nil { // stored, but not as durably as asked
+		j.log.Warn("cron: a tick was published, but", "tick", tick, "id", id, "error", err)
+	}
 	if done {
 		j.log.Debug("cron: published", "tick", tick, "id", id)
 	}

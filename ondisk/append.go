@@ -10,6 +10,9 @@ import (
 
 // Append writes large calls in portions of about maxBatch bytes.
 func (e *engine) Append(ctx context.Context, name string, messages []driver.Message) (ids []string, err error) {
+	if err := checkDurability(messages...); err != nil {
+		return nil, err
+	}
 	ids = make([]string, 0, len(messages))
 	var texts idTexts
 	texts.grow(len(messages))

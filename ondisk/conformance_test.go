@@ -2,6 +2,7 @@ package ondisk
 
 import (
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -21,6 +22,10 @@ func TestConformance(t *testing.T) {
 		},
 		Crash: func(t testing.TB, old driver.Engine) driver.Engine {
 			return crash(t, old.(*engine))
+		},
+		Durability: drivertest.Durabilities{
+			Gives: []driver.Durability{{Synced: true}, {Synced: true, Within: time.Second}},
+			Never: &driver.Durability{Replicas: 1},
 		},
 	})
 }

@@ -30,6 +30,9 @@ func Open(dir string, o *Options) (*beck.Bus, error) {
 	if dir == "" {
 		return nil, fmt.Errorf("beck: %w: no directory given", beck.ErrOption)
 	}
+	if err := checkDurability(driver.Message{Durability: &o.Durability}); err != nil {
+		return nil, &beck.Error{Op: "open", Err: err}
+	}
 	e, err := openEngine(dir, settings{log: o.Logger})
 	if err != nil {
 		return nil, &beck.Error{Op: "open", Err: err}

@@ -107,6 +107,9 @@ func (e *engine) schedule(name string) (rec scheduleRecord, found bool, err erro
 
 // Tick publishes and writes the tick down in one batch.
 func (e *engine) Tick(ctx context.Context, s driver.Schedule, tick time.Time, m driver.Message) (id string, done bool, err error) {
+	if err := checkDurability(m); err != nil {
+		return "", false, err
+	}
 	size := messageSize(&m, 0) + len(s.Config) + 256
 	for {
 		k := &ticking{engine: e, schedule: s, tick: tick.UnixMilli(), message: m}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/beckmq/beck"
 	"github.com/beckmq/beck/internal/driver"
@@ -33,7 +34,8 @@ func start(t testing.TB, open func(t testing.TB) *beck.Bus) *remote {
 
 func TestConformanceOnModel(t *testing.T) {
 	drivertest.Run(t, drivertest.Harness{
-		Open: func(t testing.TB) driver.Engine { return start(t, onModel) },
+		Open:       func(t testing.TB) driver.Engine { return start(t, onModel) },
+		Durability: modelDurabilities,
 	})
 }
 
@@ -49,6 +51,10 @@ func TestConformanceOnDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			return start(t, r.open)
+		},
+		Durability: drivertest.Durabilities{
+			Gives: []driver.Durability{{Synced: true, Within: time.Second}},
+			Never: &driver.Durability{Replicas: 1},
 		},
 	})
 }

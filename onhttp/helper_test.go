@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -13,6 +14,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/beckmq/beck"
+	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/drivertest"
 	"github.com/beckmq/beck/internal/drivertest/model"
 	"github.com/beckmq/beck/internal/server"
 )
@@ -63,10 +66,27 @@ func (r *running) stop(ctx context.Context) error {
 	return errors.Join(r.server.Shutdown(ctx), <-r.served, r.bus.Close(ctx))
 }
 
-// onModel is a bus on the reference engine.
+// modelDurabilities are those of onModel.
+var modelDurabilities = drivertest.Durabilities{
+	Gives:  []driver.Durability{{Synced: true}, {Replicas: 2, Within: time.Second}},
+	Misses: &driver.Durability{Replicas: 3, Within: time.Millisecond},
+	Never:  &driver.Durability{Replicas: 100},
+}
+
+// onModel is a bus on the reference engine, with two replicas.
 func onModel(t testing.TB) *beck.Bus {
 	t.Helper()
-	bus, err := beck.New(model.New(time.Now), &beck.Options{Logger: silent(), MaxBody: 16 << 20})
+	engine := model.New(time.Now)
+	engine.Durable = func(d driver.Durability) error {
+		switch {
+		case d.Replicas >= 100:
+			return fmt.Errorf("%w: too many replicas", beck.ErrOption)
+		case d.Replicas > 2:
+			return fmt.Errorf("%w: 2 of %d replicas within %v", driver.ErrDurability, d.Replicas, d.Within)
+		}
+		return nil
+	}
+	bus, err := beck.New(engine, &beck.Options{Logger: silent(), MaxBody: 16 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

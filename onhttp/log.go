@@ -26,13 +26,17 @@ func (e *engine) Append(ctx context.Context, topic string, messages []driver.Mes
 	for i := range messages {
 		body = wire.AppendLine(body, (*beck.Message)(&messages[i]))
 	}
-	c := call{method: http.MethodPost, path: topicPath(topic) + "/messages", kind: kindNDJSON, body: body}
+	c := call{method: http.MethodPost, path: topicPath(topic) + "/messages", kind: kindNDJSON, body: body, waits: waitOf(messages...)}
 	answer, err := e.call(ctx, c)
 	if err != nil {
-		if p, ok := errors.AsType[*wire.Problem](err); ok {
-			return p.IDs, err
+		p, ok := errors.AsType[*wire.Problem](err)
+		if !ok {
+			return nil, err
 		}
-		return nil, err
+		if p.Code == wire.CodeDurability && len(p.IDs) != len(messages) {
+			return nil, e.unreadable(c, errors.New("not an id for each message that is stored"))
+		}
+		return p.IDs, err
 	}
 	ids, err := wire.DecodeIDs(answer)
 	if err == nil && len(ids) != len(messages) {
@@ -42,6 +46,18 @@ func (e *engine) Append(ctx context.Context, topic string, messages []driver.Mes
 		return nil, e.unreadable(c, err)
 	}
 	return ids, nil
+}
+
+// waitOf is how long the server may be silent because it waits for the durability of
+// messages.
+func waitOf(messages ...driver.Message) time.Duration {
+	wait := time.Duration(0)
+	for i := range messages {
+		if d := messages[i].Durability; d != nil {
+			wait = max(wait, d.Within)
+		}
+	}
+	return wait
 }
 
 // Read asks for a page. The newest id is told by a page only if it is empty; if

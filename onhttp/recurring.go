@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -66,9 +67,17 @@ func (e *engine) DeleteSchedule(ctx context.Context, name string) error {
 
 // Tick publishes one tick of a schedule.
 func (e *engine) Tick(ctx context.Context, s driver.Schedule, tick time.Time, m driver.Message) (id string, done bool, err error) {
-	var answer wire.TickAnswer
-	err = e.jsonCall(ctx, http.MethodPost, schedulePath(s.Name)+"/tick", wire.TickRequest{
+	req := wire.TickRequest{
 		Topic: s.Topic, Version: s.Version, Tick: tick, Message: wire.ScheduledMessageOf(beck.Message(m)),
-	}, &answer)
+	}
+	if m.Durability != nil {
+		req.Durability = wire.FormatDurability(*m.Durability)
+	}
+	var answer wire.TickAnswer
+	c := call{method: http.MethodPost, path: schedulePath(s.Name) + "/tick", waits: waitOf(m)}
+	err = e.json(ctx, c, req, &answer)
+	if p, ok := errors.AsType[*wire.Problem](err); ok && p.Code == wire.CodeDurability && len(p.IDs) == 1 {
+		return p.IDs[0], true, err
+	}
 	return answer.ID, answer.Done, err
 }

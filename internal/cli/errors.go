@@ -56,6 +56,7 @@ func (p *program) hint(err error) string {
 		is   error
 		hint string
 	}{
+		{beck.ErrDurability, "it is stored: to publish it again would store it twice"},
 		{beck.ErrUnavailable, p.unavailableHint()},
 		{beck.ErrUncertain, "look whether it was done before you do it again"},
 		{beck.ErrDenied, "give the user in the URL (--at or BECK_AT), and the password in BECK_REDIS_PASSWORD, in the URL of BECK_AT, or in a file (?password_file=PATH)"},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"os"
 	"strings"
@@ -82,11 +81,11 @@ func parseURL(at string) (*url.URL, error) {
 // open opens the bus at the place that --at or BECK_AT names. A directory is
 // made only if create says so: reading from one that isn't there is a mistake.
 func (p *program) open(ctx context.Context, create bool) (*beck.Bus, error) {
-	return p.openPlace(ctx, p.place, create, p.notes())
+	return p.openPlace(ctx, p.place, beck.Options{Logger: p.notes()}, create)
 }
 
-func (p *program) openPlace(ctx context.Context, at place, create bool, log *slog.Logger) (*beck.Bus, error) {
-	options := beck.Options{Logger: log, MaxBody: int(p.maxBody)}
+func (p *program) openPlace(ctx context.Context, at place, options beck.Options, create bool) (*beck.Bus, error) {
+	options.MaxBody = int(p.maxBody)
 	switch at.kind {
 	case placeDisk:
 		if _, err := os.Stat(at.where); !create && errors.Is(err, os.ErrNotExist) {

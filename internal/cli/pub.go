@@ -24,6 +24,7 @@ type pubFlags struct {
 	delay   time.Duration
 	due     string
 	dedupe  string
+	durable durability
 }
 
 func (p *program) pubCommand() *cobra.Command {
@@ -35,9 +36,10 @@ func (p *program) pubCommand() *cobra.Command {
 --lines, every line of standard input is a message, published as the lines come,
 many at a time when they come fast.
 
-It prints the id of each message, and only once the message is stored as durably
-as the engine can: on disk, synced. If publishing fails, it says exactly which
-lines are stored, which may be, and where to go on.
+It prints the id of each message, and only once the message is stored: on disk,
+synced; in Redis, written, or as durably as --durability says. If publishing fails,
+it says exactly which lines are stored, which may be, and where to go on. What is
+stored but not as durably as asked has its id printed, and ends with exit code 21.
 
 With --delay or --due the messages enter the topic later; the ids printed begin
 with "d" then, and "beck delayed" lists and cancels them.
@@ -74,6 +76,7 @@ func (p *program) addPubFlags(c *cobra.Command, f *pubFlags) {
 	flags.DurationVar(&f.delay, "delay", 0, "have the messages delivered only after this `DURATION`, up to ten years")
 	flags.StringVar(&f.due, "due", "", "have the messages delivered only at this `TIME`, such as 2026-11-21T08:00:00Z")
 	flags.StringVar(&f.dedupe, "dedupe", "", "deduplication `ID`: within the topic's window, a message with the same one is stored once; with --lines or --json, what the ids of the lines begin with")
+	flags.Var(&f.durable, "durability", "what must hold before an id is printed, such as `LEVEL` replicas=1,synced,within=2s, or written (default: what the place of the messages asks for)")
 	flags.BoolVar(&f.lines, "lines", false, "publish each line of standard input as a message")
 	flags.BoolVar(&f.json, "json", false, `publish each line of standard input as a message object, as "beck sub --json" prints it`)
 	flags.BoolVar(&f.quiet, "quiet", false, "print no ids, and no progress")
@@ -129,7 +132,7 @@ func parseTime(text string) (time.Time, error) {
 
 // pattern is what all messages have in common.
 func (f *pubFlags) pattern() (m beck.Message, err error) {
-	m = beck.Message{Key: f.key, Delay: f.delay, DedupeID: f.dedupe}
+	m = beck.Message{Key: f.key, Delay: f.delay, DedupeID: f.dedupe, Durability: f.durable.asked}
 	if f.due != "" {
 		if m.At, err = parseTime(f.due); err != nil {
 			return m, usagef("--due %.40q: %v", f.due, err)

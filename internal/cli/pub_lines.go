@@ -149,10 +149,13 @@ func (p *program) continueFrom(stopped *stoppedLines, to *publisher, dedupe stri
 		}
 		return &hinted{stopped, fmt.Sprintf("correct line %d and go on from there%s", stopped.wrong, limit)}
 	}
+	next := stopped.stored + 1
+	if errors.Is(stopped.err, beck.ErrDurability) {
+		return &hinted{stopped, fmt.Sprintf("once the replicas are well, or with a lower --durability, go on from line %d", next)}
+	}
 	if dedupe != "" {
 		return &hinted{stopped, againWhole}
 	}
-	next := stopped.stored + 1
 	if errors.Is(stopped.err, beck.ErrTopicFull) {
 		return &hinted{stopped, fmt.Sprintf("once there is room, go on from line %d; %s", next, p.fullHint(to.topic))}
 	}
@@ -184,6 +187,9 @@ func readLines(ctx context.Context, from *lineReader, decode func([]byte) (beck.
 		}
 		if message.Delay == 0 && message.At.IsZero() {
 			message.Delay, message.At = pattern.Delay, pattern.At
+		}
+		if message.Durability == nil {
+			message.Durability = pattern.Durability
 		}
 		if message.DedupeID == "" && pattern.DedupeID != "" {
 			message.DedupeID = fmt.Sprintf("%s-%d", pattern.DedupeID, from.line)

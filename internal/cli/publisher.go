@@ -94,7 +94,7 @@ func interruptedBy(ctx context.Context, err error) error {
 
 // refused reports whether nothing was stored because of what was in a batch.
 func refused(err error) bool {
-	return errors.Is(err, beck.ErrTooLarge) || errors.Is(err, beck.ErrMessage)
+	return errors.Is(err, beck.ErrTooLarge) || errors.Is(err, beck.ErrMessage) || errors.Is(err, beck.ErrOption)
 }
 
 // done counts and prints what is stored. If nobody reads the ids any more,
@@ -164,6 +164,9 @@ func (r *retry) begin() *attempts {
 // repeated. Where the outcome is unknown it says what may be stored twice, unless
 // the messages have deduplication ids: once says that.
 func (a *attempts) again(ctx context.Context, err error, b *batch, once bool) bool {
+	if errors.Is(err, beck.ErrDurability) {
+		return false // it is stored; a second time would help nobody
+	}
 	uncertain := errors.Is(err, beck.ErrUncertain)
 	if !uncertain && !errors.Is(err, beck.ErrUnavailable) || time.Since(a.began)+a.pause > a.within {
 		return false

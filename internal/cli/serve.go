@@ -33,6 +33,7 @@ type serveFlags struct {
 	noCron       bool
 	logLevel     string
 	logJSON      bool
+	durable      durability
 }
 
 func (p *program) serveCommand() *cobra.Command {
@@ -93,6 +94,7 @@ standard error.`,
 	flags.StringSliceVar(&f.hosts, "host", nil, "`NAME` by which a proxy in front of this server is called; may be repeated")
 	flags.DurationVar(&f.writeTimeout, "write-timeout", time.Minute, "cut off a client that doesn't take one write, up to about a page, within this `DURATION`")
 	flags.DurationVar(&f.drain, "drain", 10*time.Second, "`DURATION` that running requests may take to finish at the end")
+	flags.Var(&f.durable, "durability", "what must hold of messages before their ids are told, where publishers don't say, such as `LEVEL` replicas=1,synced,within=2s; also the variable BECK_DURABILITY (default: written)")
 	flags.BoolVar(&f.noCron, "no-cron", false, "leave the messages of schedules to others")
 	flags.StringVar(&f.logLevel, "log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
 	flags.BoolVar(&f.logJSON, "log-json", false, "log JSON lines")
@@ -117,6 +119,10 @@ func (p *program) serve(ctx context.Context, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
+	durable, err := p.serverDurability(f)
+	if err != nil {
+		return err
+	}
 	keep := place{kind: placeDisk, where: f.data, shown: f.data}
 	if f.redis != "" {
 		if keep, err = parsePlace(f.redis, p.Getenv("BECK_REDIS_PASSWORD")); err != nil {
@@ -134,7 +140,7 @@ func (p *program) serve(ctx context.Context, f *serveFlags) error {
 		return err
 	}
 	defer listener.Close()
-	bus, err := p.openPlace(ctx, keep, true, log)
+	bus, err := p.openPlace(ctx, keep, beck.Options{Logger: log, Durability: durable}, true)
 	if err != nil {
 		return err
 	}

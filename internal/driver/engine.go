@@ -200,7 +200,8 @@ type Scheduler interface {
 	// Tick publishes a message to the topic of a schedule and sets its Last to
 	// tick, both or neither, if the schedule has the Version given and its Last
 	// is before tick; if not, it does nothing and done is false. So each tick is
-	// published once, whoever tries. Bounds of the topic hold as in Append.
+	// published once, whoever tries. Bounds of the topic hold as in Append; with
+	// ErrDurability it is published, and id and done say so.
 	Tick(ctx context.Context, s Schedule, tick time.Time, m Message) (id string, done bool, err error)
 }
 

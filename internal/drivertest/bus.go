@@ -25,7 +25,13 @@ func busPublishCases() []Case {
 // bus opens a bus on the engine. It closes the engine with it.
 func (t *T) bus() *beck.Bus {
 	t.Helper()
-	bus, err := beck.New(t.engine, &beck.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	return t.durableBus(beck.Durability{})
+}
+
+// durableBus is bus, with a durability of its own.
+func (t *T) durableBus(d beck.Durability) *beck.Bus {
+	t.Helper()
+	bus, err := beck.New(t.engine, &beck.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Durability: d})
 	if err != nil {
 		t.Fatalf("beck.New: %v", err)
 	}

@@ -29,6 +29,10 @@ type Harness struct {
 	// leases end. Nil if the clock is the real one.
 	Advance func(e driver.Engine, d time.Duration)
 
+	// Durability says which levels of durability the engine gives. The cases of those
+	// that are left out are skipped.
+	Durability Durabilities
+
 	// Skip names cases that an engine can't keep, as group/name, and why.
 	Skip map[string]string
 
@@ -57,6 +61,9 @@ const (
 	needReopen need = iota + 1
 	needCrash
 	needRemove
+	needGiven
+	needMissed
+	needNever
 )
 
 // Run tests an engine against the whole suite: first the cases that need to be
@@ -123,6 +130,7 @@ func groups() []group {
 		{"bounds", boundsCases()},
 		{"delay", delayCases()},
 		{"dedupe", dedupeCases()},
+		{"durability", durabilityCases()},
 		{"dead letters", deadCases()},
 		{"seek", seekCases()},
 		{"pause", pauseCases()},
@@ -133,6 +141,7 @@ func groups() []group {
 		{"request", requestCases()},
 		{"histories", historyCases()},
 		{"bus publish", busPublishCases()},
+		{"bus durability", busDurabilityCases()},
 		{"bus follow", busFollowCases()},
 		{"bus subscribe", busSubscribeCases()},
 		{"bus pull", busPullCases()},
@@ -154,6 +163,12 @@ func (c Case) skipped(h Harness) string {
 		return "this engine can't be made to crash"
 	case c.needs == needRemove && h.Remove == nil:
 		return "nobody else can remove messages from this engine"
+	case c.needs == needGiven && len(h.Durability.Gives) == 0:
+		return "nothing is known of a durability beyond written that this engine gives"
+	case c.needs == needMissed && h.Durability.Misses == nil:
+		return "nothing is known of a durability that this engine takes and doesn't reach"
+	case c.needs == needNever && h.Durability.Never == nil:
+		return "nothing is known of a durability that this engine refuses"
 	}
 	return ""
 }

@@ -14,7 +14,7 @@ import (
 // TestFaultsAreCaught plants one fault after the other into the model. A suite
 // that lets one pass is worth nothing where an engine has it.
 func TestFaultsAreCaught(t *testing.T) {
-	for _, f := range slices.Concat(faults(), queueFaults(), steerFaults(), liveFaults()) {
+	for _, f := range slices.Concat(faults(), queueFaults(), steerFaults(), liveFaults(), durabilityFaults()) {
 		for _, full := range f.caught {
 			t.Run(f.name+"/"+full, func(t *testing.T) {
 				if !strings.HasPrefix(full, "calls/close") {
@@ -61,11 +61,12 @@ func plantedHarness(f fault) Harness {
 		return planted(old.Restart())
 	}
 	return Harness{
-		Open:      func(testing.TB) driver.Engine { return planted(model.New(time.Now)) },
-		Reopen:    again,
-		Crash:     again,
-		Patience:  1500 * time.Millisecond,
-		histories: 60, // a fault that comes up seldom must be caught, too
+		Open:       func(testing.TB) driver.Engine { return planted(durableModel()) },
+		Reopen:     again,
+		Crash:      again,
+		Durability: modelDurabilities,
+		Patience:   1500 * time.Millisecond,
+		histories:  60, // a fault that comes up seldom must be caught, too
 	}
 }
 

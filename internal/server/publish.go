@@ -21,6 +21,7 @@ const (
 	headerAt      = "Beck-At"
 	headerDedupe  = "Idempotency-Key"
 	headerTimeout = "Beck-Timeout"
+	headerDurable = "Beck-Durability"
 )
 
 // ndjson is the media type of many messages, one on each line.
@@ -58,7 +59,7 @@ func (s *Server) store(w http.ResponseWriter, r *http.Request, name string,
 }
 
 // ofStored are the headers, beside those of every message, of one that is stored.
-var ofStored = []string{headerDelay, headerAt, headerDedupe}
+var ofStored = []string{headerDelay, headerAt, headerDedupe, headerDurable}
 
 func (s *Server) published(r *http.Request, of *share) ([]beck.Message, error) {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -118,7 +119,8 @@ func (s *Server) raw(r *http.Request, of *share) (beck.Message, error) {
 	return m, err
 }
 
-// delivery reads the headers that say when, and how often, a message is stored.
+// delivery reads the headers that say when, how often and how durably a message is
+// stored.
 func delivery(m *beck.Message, headers http.Header) error {
 	var err error
 	if text, given := headers[headerDelay]; given {
@@ -138,6 +140,13 @@ func delivery(m *beck.Message, headers http.Header) error {
 		if m.DedupeID = text[0]; m.DedupeID == "" {
 			return fmt.Errorf("%w: %s is empty", beck.ErrMessage, headerDedupe)
 		}
+	}
+	if text, given := headers[headerDurable]; given {
+		d, err := wire.ParseDurability(text[0])
+		if err != nil {
+			return fmt.Errorf("%s: %w", headerDurable, err)
+		}
+		m.Durability = &d
 	}
 	return nil
 }

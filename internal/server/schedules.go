@@ -90,9 +90,21 @@ func (s *Server) tick(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if req.Durability != "" {
+		d, err := wire.ParseDurability(req.Durability)
+		if err != nil {
+			return err
+		}
+		m.Durability = &d
+	}
 	id, published, err := s.bus.Tick(r.Context(), &beck.Schedule{
 		Name: name, Topic: req.Topic, Version: req.Version, Message: m,
 	}, req.Tick)
+	if err != nil && published {
+		p := *wire.ProblemOf(err)
+		p.IDs = []string{id}
+		return &p
+	}
 	if err != nil {
 		return err
 	}

@@ -73,6 +73,11 @@ func AppendLine(b []byte, m *beck.Message) []byte {
 		b = appendString(b, m.DedupeID)
 		b = append(b, ',')
 	}
+	if m.Durability != nil {
+		b = append(b, `"durability":"`...)
+		b = append(b, FormatDurability(*m.Durability)...)
+		b = append(b, '"', ',')
+	}
 	b = appendBody(b, m.Body)
 	return append(b, '}', '\n')
 }

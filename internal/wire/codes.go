@@ -36,6 +36,7 @@ const (
 	CodeTopicFull            Code = "topic_full"
 	CodeAnswerError          Code = "answer_error"
 	CodeUnconfirmed          Code = "unconfirmed"
+	CodeDurability           Code = "durability"
 )
 
 // The codes of errors that only the HTTP API has.
@@ -63,10 +64,14 @@ type Kind struct {
 // ExitOther is the exit code of an error without a row of its own.
 const ExitOther = 1
 
-// kinds is the table. An error belongs to the first row whose Err it is, so
-// "it may have been done" wins over whatever else was the cause, and the rows of
-// the HTTP API, at the end, are chosen by code only.
+// kinds is the table. An error belongs to the first row whose Err it is, so "it is
+// done, but" and "it may have been done" win over whatever else was the cause, and the
+// rows of the HTTP API, at the end, are chosen by code only.
 var kinds = []Kind{
+	// Not of 500 and above, which many clients and proxies answer by sending the same
+	// again: all of it is stored. 424 is for what was asked for and depended on
+	// others, here on replicas or a disk, that didn't do their part.
+	{CodeDurability, http.StatusFailedDependency, 21, beck.ErrDurability},
 	{CodeUncertain, http.StatusBadGateway, 5, beck.ErrUncertain},
 	{CodeInvalidName, http.StatusBadRequest, 2, beck.ErrName},
 	{CodeInvalidMessage, http.StatusBadRequest, 2, beck.ErrMessage},

@@ -102,6 +102,7 @@ const (
 	fieldDelay
 	fieldAt
 	fieldDedupe
+	fieldDurability
 )
 
 // message reads a message object.
@@ -133,6 +134,8 @@ func (s *scanner) messageField(f *messageFields, name []byte) error {
 		field = fieldAt
 	case "dedupe":
 		field = fieldDedupe
+	case "durability":
+		field = fieldDurability
 	}
 	if field == 0 || !f.strict && field >= fieldDelay {
 		if f.strict {
@@ -201,6 +204,12 @@ func (s *scanner) messageValue(f *messageFields, field uint, name []byte) error 
 		}
 	case fieldDedupe:
 		m.DedupeID = string(text)
+	case fieldDurability:
+		d, bad := ParseDurability(string(text))
+		if bad != nil {
+			return s.wrong(at, "%q: %v", name, bad)
+		}
+		m.Durability = &d
 	case fieldBody:
 		m.Body = text
 		if len(name) > len("body") {

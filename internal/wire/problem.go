@@ -58,6 +58,8 @@ func ProblemOf(err error) *Problem {
 		return NewProblem(CodeAnswerError, "%s", failed.Text) // as it is, for the one who asked
 	}
 	switch {
+	case errors.Is(err, beck.ErrDurability): // stored, whatever else there is
+		return NewProblem(CodeDurability, "%v", cause(err))
 	case errors.Is(err, beck.ErrClosed) && !errors.Is(err, beck.ErrUncertain):
 		// It is the server's bus that was closed, not the client's: for the
 		// client it is a server that is away for a while.

@@ -39,6 +39,9 @@ type TickRequest struct {
 	Version string           `json:"version"`
 	Tick    time.Time        `json:"tick"`
 	Message ScheduledMessage `json:"message"`
+	// Durability is that of the message, as ParseDurability reads it; empty for the
+	// server's.
+	Durability string `json:"durability,omitempty"`
 }
 
 // TickAnswer says whether this request has published the tick.

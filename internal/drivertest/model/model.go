@@ -12,6 +12,11 @@ import (
 
 // Engine is the reference. Make one with New.
 type Engine struct {
+	// Durable says what becomes of a durability: nil if it is given at once,
+	// driver.ErrDurability if it isn't reached, and another error if it is refused. Nil
+	// gives any. It is set before the engine is used.
+	Durable func(driver.Durability) error
+
 	mu        sync.Mutex
 	now       func() time.Time
 	given     uint64 // messages ever given an id, in all topics
@@ -143,6 +148,7 @@ func (e *Engine) Restart() *Engine {
 	defer e.mu.Unlock()
 	e.end()
 	next := New(e.now)
+	next.Durable = e.Durable
 	next.given, next.postponed, next.topics, next.schedules = e.given, e.postponed, e.topics, e.schedules
 	return next
 }

@@ -61,6 +61,10 @@ func (e *Engine) Tick(ctx context.Context, s driver.Schedule, tick time.Time, m 
 	if !ok || kept.Version != s.Version || !kept.Last.Before(tick) {
 		return "", false, nil
 	}
+	missed, refused := e.durable(m)
+	if refused != nil {
+		return "", false, refused
+	}
 	id, err = e.take(e.make(kept.Topic), m)
 	if err != nil {
 		return "", false, fmt.Errorf("%s: %w", kept.Topic, err)
@@ -68,5 +72,5 @@ func (e *Engine) Tick(ctx context.Context, s driver.Schedule, tick time.Time, m 
 	kept.Last = tick
 	e.schedules[s.Name] = kept
 	e.hint(kept.Topic)
-	return id, true, nil
+	return id, true, missed
 }

@@ -48,6 +48,10 @@ func (e *Engine) Append(ctx context.Context, name string, messages []driver.Mess
 	if err := e.enter(ctx); err != nil {
 		return nil, err
 	}
+	missed, refused := e.durable(messages...)
+	if refused != nil {
+		return nil, refused
+	}
 	t := e.make(name)
 	defer e.hint(name)
 	defer e.setAlarm()
@@ -59,7 +63,7 @@ func (e *Engine) Append(ctx context.Context, name string, messages []driver.Mess
 		}
 		ids = append(ids, id)
 	}
-	return ids, nil
+	return ids, missed
 }
 
 // take stores one message, delays it, or finds that it is here.
@@ -74,6 +78,7 @@ func (e *Engine) take(t *topic, m driver.Message) (id string, err error) {
 		due = now.Add(m.Delay)
 	}
 	m.Topic, m.Attempt, m.Delay, m.At, m.DedupeID = "", 0, 0, time.Time{}, ""
+	m.Durability = nil
 	if len(m.Headers) == 0 {
 		m.Headers = nil
 	}
