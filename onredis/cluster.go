@@ -29,6 +29,7 @@ type cluster struct {
 	seeds    []string
 	log      *slog.Logger
 	ask      func(ctx context.Context, node string) (rueidis.RedisMessage, error) // for its map
+	hint     string                                                               // why a node may be silent
 	onChange func(slots func(slot uint16) bool)
 	wake     chan struct{}
 
@@ -234,7 +235,10 @@ func (c *cluster) readFrom(ctx context.Context, node string) error {
 	limited, cancel := context.WithTimeout(ctx, mapTimeout)
 	defer cancel()
 	reply, err := c.ask(limited, node)
-	if err != nil {
+	switch {
+	case err != nil && limited.Err() != nil && ctx.Err() == nil:
+		return fmt.Errorf("%w: the node %s has not answered for %v%s", driver.ErrUnavailable, node, mapTimeout, c.hint)
+	case err != nil:
 		return err
 	}
 	shards, err := readShards(reply, node)

@@ -20,7 +20,10 @@ func TestOneSlot(t *testing.T) {
 			t.Fatal("the cluster is not ready after 10s")
 		}
 	}
-	e := open(t, s)
+	e, err := openEngine(t.Context(), "redis+cluster://"+s.Addr(), &Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	closeAtEnd(t, e)
 	hints, stop := e.Watch("orders")
 	defer stop()
@@ -35,7 +38,7 @@ func TestOneSlot(t *testing.T) {
 	settle(t, e, "orders", "billing", "c", driver.Acknowledge, ids[3])
 	time.Sleep(150 * time.Millisecond)
 	fetch(t, e, "orders", "billing", "d", 5)
-	_, err := e.Fetch(t.Context(), "orders", "billing", driver.FetchRequest{Consumer: "d", Max: 5, Recover: true})
+	_, err = e.Fetch(t.Context(), "orders", "billing", driver.FetchRequest{Consumer: "d", Max: 5, Recover: true})
 	if err != nil {
 		t.Errorf("Fetch with Recover: %v", err)
 	}

@@ -65,6 +65,9 @@ func (e *engine) dialCluster(ctx context.Context) error {
 		return openLink(addr, line, o)
 	}
 	e.cluster = c
+	if e.addr.TLS != nil {
+		c.hint = hintNoTLS
+	}
 	e.work = &pool{cluster: c, links: map[string]*opening{}, open: func(node string) (*link, error) { return open(node, forWork()) }}
 	e.watcher = &pool{cluster: c, links: map[string]*opening{}, open: func(node string) (*link, error) {
 		return open(node, forWatching(func(changed []rueidis.RedisMessage) { e.invalidated(node, changed) }))
@@ -79,6 +82,9 @@ func (e *engine) dialCluster(ctx context.Context) error {
 		}
 		if isReply(err, "ERR This instance has cluster support disabled") || isReply(err, "This instance has cluster support disabled") {
 			return rueidis.RedisMessage{}, fmt.Errorf("%w: %s is no node of a Redis Cluster; write redis:// for a Redis of its own", beck.ErrOption, node)
+		}
+		if reply, refused := rueidis.IsRedisErr(err); refused && isUnknownCommand(reply.Error()) {
+			return rueidis.RedisMessage{}, fmt.Errorf("%w: %s is no node of a Redis Cluster, but a sentinel; write redis+sentinel://", beck.ErrOption, node)
 		}
 		return rueidis.RedisMessage{}, e.explain(ctx, err, "", reading)
 	}
@@ -146,7 +152,7 @@ func (e *engine) checkVersion(ctx context.Context, l *link) error {
 	if major, _, _ := strings.Cut(version, "."); len(major) == 1 && major < "7" {
 		return fmt.Errorf("%w: redis %s runs version %s; beck needs Redis 7.0 or Valkey 7.2, or newer", driver.ErrVersion, e.addr, version)
 	}
-	return nil
+	return e.checkMode(hello["mode"])
 }
 
 // warnOfEviction says loudly when Redis may throw away messages. A user who may

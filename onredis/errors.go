@@ -10,6 +10,7 @@ import (
 
 	"github.com/beckmq/beck"
 	"github.com/beckmq/beck/internal/driver"
+	"github.com/beckmq/beck/internal/redisaddr"
 )
 
 // effect says whether a command that got no answer may have changed something.
@@ -29,6 +30,9 @@ func (e *engine) explain(ctx context.Context, err error, key string, did effect)
 	if reply, ok := rueidis.IsRedisErr(err); ok {
 		return e.explainReply(ctx, reply.Error(), key)
 	}
+	if refused, ok := errors.AsType[*bySentinels](err); ok {
+		return e.explainSentinels(refused.text)
+	}
 	var before *notSent
 	unsent := errors.As(err, &before)
 	switch {
@@ -41,6 +45,9 @@ func (e *engine) explain(ctx context.Context, err error, key string, did effect)
 		return e.explainReply(ctx, err.Error(), key)
 	case unsent && before.cause == driver.ErrClosed, did == reading && errors.Is(err, rueidis.ErrClosing):
 		return fmt.Errorf("%w: redis %s", driver.ErrClosed, e.addr)
+	case unsent && before.cause != nil:
+		hint, is := explainConnection(before.cause)
+		return fmt.Errorf("%w: redis %s: %v%s", is, e.addr, err, hint)
 	case unsent || did == reading:
 		return fmt.Errorf("%w: redis %s: %v", driver.ErrUnavailable, e.addr, err)
 	default:
@@ -60,6 +67,8 @@ var replies = map[string]error{
 // hints say what to do about an error.
 var hints = map[string]string{
 	"NOAUTH":    "; give user and password in the address",
+	"NOPERM":    "; give the user that permission: docs/redis-acl.md has all that beck needs",
+	"READONLY":  "; this is a replica: give the address of its primary, or redis+sentinel://",
 	"OOM":       "; trim topics or raise maxmemory",
 	"MISCONF":   "; Redis can't write its data to disk, see its log",
 	"WRONGPASS": "; check user and password in the address",
@@ -68,17 +77,23 @@ var hints = map[string]string{
 func (e *engine) explainReply(ctx context.Context, text, key string) error {
 	word, _, _ := strings.Cut(text, " ")
 	text, _, _ = strings.Cut(text, "\n")
+	text = strings.TrimSuffix(text, ".")
+	if word == "NOAUTH" { // Redis has advice for those who write clients
+		text = "NOAUTH Authentication required"
+	}
 	switch {
 	case word == "WRONGTYPE":
 		return fmt.Errorf("%w: the key %s holds a %s, where a stream belongs; move it away, or use another prefix",
 			driver.ErrWrongType, key, e.typeOf(ctx, key))
+	case word == "READONLY" && e.addr.Kind != redisaddr.Single: // until the failover is over
+		return fmt.Errorf("%w: redis %s: %s", driver.ErrUnavailable, e.addr, text)
 	case replies[word] != nil:
 		return fmt.Errorf("%w: redis %s: %s%s", replies[word], e.addr, text, hints[word])
 	case strings.HasPrefix(text, "max number of clients"):
 		return fmt.Errorf("%w: redis %s: %s", driver.ErrUnavailable, e.addr, text)
 	case strings.HasPrefix(text, "DB index"):
 		return fmt.Errorf("%w: redis %s: %s", beck.ErrOption, e.addr, text)
-	case strings.HasPrefix(strings.ToLower(text), "unknown command"):
+	case isUnknownCommand(text):
 		return fmt.Errorf("%w: redis %s: %s", driver.ErrVersion, e.addr, text)
 	case word == "NOGROUP": // lost again since it was healed
 		return fmt.Errorf("%w: redis %s: %s", driver.ErrUnavailable, e.addr, text)

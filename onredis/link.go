@@ -122,7 +122,7 @@ func openLink(a *redisaddr.Address, line *lineage, o rueidis.ClientOption) (*lin
 		if client != nil {
 			client.Close()
 		}
-		return nil, err
+		return nil, whoRefused(a, l, err)
 	}
 	l.client = client
 	return l, nil
@@ -238,21 +238,22 @@ func (e *notSent) Error() string { return e.cause.Error() }
 // dial connects so that errors before Redis's first answer are notSent: until
 // then only the greeting was written.
 func dial(ctx context.Context, network, to string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
-	var c net.Conn
-	var err error
-	if secure != nil {
-		c, err = (&tls.Dialer{NetDialer: d, Config: secure}).DialContext(ctx, network, to)
-	} else {
-		c, err = d.DialContext(ctx, network, to)
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	c, err := d.DialContext(ctx, network, to)
+	if err == nil && secure != nil {
+		c, err = handshake(ctx, c, to, secure)
 	}
 	if err != nil {
 		return nil, &notSent{err}
 	}
-	return &conn{Conn: c}, nil
+	return &conn{Conn: c, secure: secure != nil}, nil
 }
 
+// conn is a connection whose errors are notSent until it is greeted.
 type conn struct {
 	net.Conn
+	secure  bool
 	greeted atomic.Bool
 }
 
@@ -264,7 +265,15 @@ func (c *conn) Read(b []byte) (int, error) {
 	if n > 0 {
 		c.greeted.Store(true)
 	} else if err != nil {
-		err = &notSent{err}
+		err = &notSent{&handshakeError{err, c.secure}}
+	}
+	return n, err
+}
+
+func (c *conn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if err != nil && !c.greeted.Load() {
+		err = &notSent{&handshakeError{c.whyClosed(err), c.secure}}
 	}
 	return n, err
 }

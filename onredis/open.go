@@ -121,5 +121,9 @@ func (e *engine) connect(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("redis %s: %w", e.addr, ctx.Err())
 	}
-	return fmt.Errorf("%w: redis %s has not answered for %v", driver.ErrUnavailable, e.addr, openTimeout)
+	hint := ""
+	if e.addr.TLS != nil {
+		hint = hintNoTLS
+	}
+	return fmt.Errorf("%w: redis %s has not answered for %v%s", driver.ErrUnavailable, e.addr, openTimeout, hint)
 }

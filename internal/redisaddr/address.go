@@ -149,6 +149,6 @@ func (a *Address) TLSFor(hostPort string) *tls.Config {
 		return a.TLS
 	}
 	c := a.TLS.Clone()
-	c.ServerName = hostOf(hostPort)
+	c.ServerName = HostOf(hostPort)
 	return c
 }
