@@ -13,29 +13,63 @@ import (
 // TestConformance runs each case on a Redis of its own, which writes everything
 // to disk before it answers, so that a crash may lose nothing.
 func TestConformance(t *testing.T) {
-	var servers sync.Map // address → *redistest.Server
-	serverOf := func(e driver.Engine) *redistest.Server {
-		s, _ := servers.Load(e.(*engine).addr.Hosts[0])
-		return s.(*redistest.Server)
+	conformance(t, func(t testing.TB) (*redistest.Server, string) {
+		s := redistest.Start(t, synced...)
+		return s, s.URL()
+	})
+}
+
+// TestConformanceSecured runs each case over TLS, with a certificate on both sides,
+// as the user whom docs/redis-acl.md proposes.
+func TestConformanceSecured(t *testing.T) {
+	t.Parallel()
+	o := secured(t, synced...)
+	conformance(t, func(t testing.TB) (*redistest.Server, string) {
+		s := redistest.StartWith(t, o)
+		return s, s.URLAs("beck", "secret")
+	})
+}
+
+// synced has a Redis write everything to disk before it answers.
+var synced = []string{"--appendonly", "yes", "--appendfsync", "always"}
+
+// conformance runs the suite, each case on a server that start starts and that is
+// at the address that start returns.
+func conformance(t *testing.T, start func(testing.TB) (*redistest.Server, string)) {
+	type place struct {
+		server *redistest.Server
+		url    string
+	}
+	var places sync.Map // driver.Engine → place
+	openAt := func(t testing.TB, at place) driver.Engine {
+		e, err := openEngine(t.Context(), at.url, &Options{})
+		if err != nil {
+			t.Fatalf("open %s: %v", at.server.Addr(), err)
+		}
+		places.Store(e, at)
+		return e
+	}
+	placeOf := func(e driver.Engine) place {
+		at, _ := places.Load(e)
+		return at.(place)
 	}
 	drivertest.Run(t, drivertest.Harness{
 		Open: func(t testing.TB) driver.Engine {
-			s := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
-			servers.Store(s.Addr(), s)
-			return open(t, s)
+			s, url := start(t)
+			return openAt(t, place{s, url})
 		},
 		Reopen: func(t testing.TB, e driver.Engine) driver.Engine {
 			if err := e.Close(t.Context()); err != nil {
 				t.Fatalf("Close: %v", err)
 			}
-			return open(t, serverOf(e))
+			return openAt(t, placeOf(e))
 		},
 		Crash: func(t testing.TB, e driver.Engine) driver.Engine {
-			s := serverOf(e)
-			s.Kill()
+			at := placeOf(e)
+			at.server.Kill()
 			_ = e.Close(t.Context())
-			s.Restart()
-			return open(t, s)
+			at.server.Restart()
+			return openAt(t, at)
 		},
 		Remove: func(t testing.TB, e driver.Engine, topic string, ids ...string) {
 			command := []string{"XDEL", e.(*engine).names.stream(topic)}
@@ -46,7 +80,7 @@ func TestConformance(t *testing.T) {
 				}
 				command = append(command, parsed.Redis())
 			}
-			serverOf(e).Do(command...)
+			placeOf(e).server.Do(command...)
 		},
 	})
 }

@@ -13,19 +13,36 @@ import (
 	"github.com/beckmq/beck/internal/redistest"
 )
 
-// TestLeastPrivilege works as the user whom docs/redis-layout.md proposes.
-func TestLeastPrivilege(t *testing.T) {
-	text, err := os.ReadFile("../docs/redis-layout.md")
+// userOf returns the user whom docs/redis-acl.md proposes, by name, as Redis takes
+// one behind ACL SETUSER.
+func userOf(t testing.TB, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("../docs/redis-acl.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	rule := regexp.MustCompile(`(?s)ACL SETUSER beck (.*?)` + "```").FindSubmatch(text)
+	rule := regexp.MustCompile(`(?s)\nACL SETUSER (` + name + ` .*?)` + "```").FindSubmatch(text)
 	if rule == nil {
-		t.Fatal("docs/redis-layout.md proposes no user")
+		t.Fatalf("docs/redis-acl.md proposes no user %s", name)
 	}
-	s := redistest.Start(t)
-	s.Do(append([]string{"ACL", "SETUSER", "beck"}, strings.Fields(string(rule[1]))...)...)
-	e, err := openEngine(t.Context(), "redis://beck:secret@"+s.Addr(), &Options{})
+	return strings.Join(strings.Fields(string(rule[1])), " ")
+}
+
+// secured are options of a server that speaks TLS, asks clients for a certificate,
+// and lets in nobody but the user whom docs/redis-acl.md proposes.
+func secured(t testing.TB, args ...string) redistest.Options {
+	t.Helper()
+	return redistest.Options{
+		TLS: redistest.NewTLS(t).WithClientAuth(), NoDefault: true,
+		Users: []string{userOf(t, "beck")}, Args: args,
+	}
+}
+
+// TestLeastPrivilege works as the user whom docs/redis-acl.md proposes, and needs
+// each of that user's rights.
+func TestLeastPrivilege(t *testing.T) {
+	s := redistest.StartWith(t, secured(t))
+	e, err := openEngine(t.Context(), s.URLAs("beck", "secret"), &Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +88,31 @@ func TestLeastPrivilege(t *testing.T) {
 	if _, err := request(e, "price", "x", time.Second); !errors.Is(err, driver.ErrNoReplier) {
 		t.Errorf("Request to nobody: %v", err)
 	}
+	// The others are for other deployments, for levels of durability, for a peek
+	// at a bad moment and for the end of a connection.
+	elsewhere := map[string]bool{}
+	for _, name := range strings.Fields("wait config|get role cluster|slots cluster|shards asking " +
+		"zcount select hello punsubscribe sunsubscribe unsubscribe") {
+		elsewhere[name] = true
+	}
+	used := calls(s)
+	for _, right := range strings.Fields(userOf(t, "beck")) {
+		name, allowed := strings.CutPrefix(right, "+")
+		if allowed && !elsewhere[name] && used[name] == 0 && !usedBelow(used, name) {
+			t.Errorf("the user has a right that nothing needed: %s", right)
+		}
+	}
+}
+
+// usedBelow reports whether a command was used that is part of a container, such as
+// XGROUP CREATE of XGROUP.
+func usedBelow(used map[string]int, container string) bool {
+	for name := range used {
+		if strings.HasPrefix(name, container+"|") {
+			return true
+		}
+	}
+	return false
 }
 
 // useAll publishes and takes in all the ways that need commands of their own.
