@@ -61,7 +61,7 @@ var replies = map[string]error{
 	"OOM": driver.ErrFull, "MISCONF": driver.ErrFull,
 	"LOADING": driver.ErrUnavailable, "READONLY": driver.ErrUnavailable, "MASTERDOWN": driver.ErrUnavailable,
 	"CLUSTERDOWN": driver.ErrUnavailable, "TRYAGAIN": driver.ErrUnavailable, "NOREPLICAS": driver.ErrUnavailable,
-	"BUSY": driver.ErrUnavailable,
+	"BUSY": driver.ErrUnavailable, "MOVED": driver.ErrUnavailable, "ASK": driver.ErrUnavailable,
 }
 
 // hints say what to do about an error.
@@ -87,6 +87,8 @@ func (e *engine) explainReply(ctx context.Context, text, key string) error {
 			driver.ErrWrongType, key, e.typeOf(ctx, key))
 	case word == "READONLY" && e.addr.Kind != redisaddr.Single: // until the failover is over
 		return fmt.Errorf("%w: redis %s: %s", driver.ErrUnavailable, e.addr, text)
+	case (word == "MOVED" || word == "ASK") && e.cluster == nil:
+		return fmt.Errorf("%w: redis %s is a node of a Redis Cluster; write redis+cluster:// for redis://", beck.ErrOption, e.addr)
 	case replies[word] != nil:
 		return fmt.Errorf("%w: redis %s: %s%s", replies[word], e.addr, text, hints[word])
 	case strings.HasPrefix(text, "max number of clients"):

@@ -10,11 +10,12 @@ import (
 )
 
 const (
-	// maxRedirects is how often a call follows a slot that moves about.
-	maxRedirects = 16
-	// redirectTime is for how long it waits for a slot of which only some keys have
-	// been moved yet: until they all are, scripts can be run nowhere.
+	// redirectTime is for how long a call follows a slot that moves about, and waits
+	// while only some of its keys have been moved: scripts can be run nowhere then.
 	redirectTime = 30 * time.Second
+	// freeRedirects is how often it follows at once. Nodes that send it to each other
+	// don't agree yet.
+	freeRedirects = 2
 	// Between two attempts it waits for a time that grows from the first to the last
 	// of these.
 	firstPartPause = 2 * time.Millisecond
@@ -123,31 +124,30 @@ type following struct {
 func (f *following) run(ctx context.Context) ([]rueidis.RedisResult, error) {
 	defer f.cluster.changed(f.slot) // what was armed for it is armed elsewhere
 	pause, limit := firstPartPause, time.Now().Add(redirectTime)
-	for range maxRedirects {
+	for n := 0; ; n++ {
 		to, which := f.next()
-		for to.kind == tryAgain && time.Now().Before(limit) {
+		if to.kind == stay || time.Now().After(limit) {
+			return f.replies, nil
+		}
+		if n >= freeRedirects || to.kind == tryAgain {
 			select {
 			case <-ctx.Done():
 				return f.replies, nil
 			case <-time.After(pause):
 			}
 			pause = min(2*pause, lastPartPause)
-			if err := f.send(ctx, f.cluster.owner(f.slot), false, which); err != nil {
-				return f.replies, nil
-			}
-			to, which = f.next()
 		}
+		node := to.node
 		switch to.kind {
-		case stay, tryAgain:
-			return f.replies, nil
 		case moved:
-			f.cluster.moved(f.slot, to.node)
+			f.cluster.moved(f.slot, node)
+		case tryAgain:
+			node = f.cluster.owner(f.slot)
 		}
-		if err := f.send(ctx, to.node, to.kind == ask, which); err != nil {
+		if err := f.send(ctx, node, to.kind == ask, which); err != nil {
 			return f.replies, nil // which say where it should be
 		}
 	}
-	return f.replies, nil
 }
 
 // next is where to go with which of the commands: the first that was refused, and

@@ -142,6 +142,7 @@ type view struct {
 	node    *Server
 	primary string // the id of the one it is a replica of, or ""
 	failed  bool
+	epoch   string
 	ranges  [][2]int
 }
 
@@ -157,7 +158,7 @@ func (c *ClusterGroup) look(s *Server) (map[string]view, error) {
 		if len(f) < 8 {
 			return nil, fmt.Errorf("the line %q of CLUSTER NODES", line)
 		}
-		v := view{failed: strings.Contains(f[2], "fail"), primary: strings.TrimPrefix(f[3], "-")}
+		v := view{failed: strings.Contains(f[2], "fail"), primary: strings.TrimPrefix(f[3], "-"), epoch: f[6]}
 		for _, n := range c.Nodes() {
 			if c.ID(n) == f[0] {
 				v.node = n

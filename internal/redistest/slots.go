@@ -79,6 +79,9 @@ func (c *ClusterGroup) BeginMove(from, to *Server, slot, keys int) {
 // the slot where it is.
 func (c *ClusterGroup) moveSlots(from, to *Server, moved []int, some *int) error {
 	others := c.Primaries()
+	if err := within(topologyTimeout, "the target knows the epoch of the source", func() error { return c.sameEpoch(from, to) }); err != nil {
+		return err
+	}
 	source, err := from.dial()
 	if err != nil {
 		return err
@@ -114,6 +117,25 @@ func (c *ClusterGroup) moveSlots(from, to *Server, moved []int, some *int) error
 		return nil
 	}
 	return c.tell(slices.DeleteFunc(others, func(s *Server) bool { return s == from || s == to }), to, moved)
+}
+
+// sameEpoch returns an error unless a node knows the epoch of another one. A target that
+// is behind would take a slot under an epoch not above that of the source, and take it
+// back when it hears from the source: then each sends clients to the other, for ever.
+func (c *ClusterGroup) sameEpoch(source, target *Server) error {
+	own, err := c.look(source)
+	if err != nil {
+		return err
+	}
+	seen, err := c.look(target)
+	if err != nil {
+		return err
+	}
+	id := c.ID(source)
+	if own[id].epoch != seen[id].epoch {
+		return fmt.Errorf("it is %s there, and %s is known here", own[id].epoch, seen[id].epoch)
+	}
+	return nil
 }
 
 // moveKeys moves the keys of a slot in portions, all or some of them.
