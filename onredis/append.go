@@ -47,15 +47,23 @@ func (e *engine) appendPlain(ctx context.Context, w *durably, topic string, mess
 		return ids, e.explain(ctx, err, stream, writing)
 	}
 	var notReached error
-	cmds := make([]rueidis.Completed, 0, min(len(messages), maxPipeline))
 	for len(messages) > 0 {
 		portion := messages[:min(len(messages), maxPipeline)]
 		messages = messages[len(portion):]
-		cmds = cmds[:0]
-		for i := range portion {
-			cmds = append(cmds, add(e.b, stream, &portion[i]))
+		build := func() []rueidis.Completed {
+			cmds := make([]rueidis.Completed, len(portion))
+			for i := range portion {
+				cmds[i] = add(e.b, stream, &portion[i])
+			}
+			return cmds
 		}
-		replies, less, err := e.work.at(stream).doDurably(ctx, w, cmds...)
+		var replies []rueidis.RedisResult
+		var less, err error
+		if w == nil {
+			replies, err = e.work.at(stream).doBuilt(ctx, build)
+		} else {
+			replies, less, err = e.work.at(stream).doDurably(ctx, w, build()...)
+		}
 		if less != nil {
 			notReached = less
 		}

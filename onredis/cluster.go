@@ -134,17 +134,23 @@ func (c *cluster) wakeUp() {
 // look sees whether the answers of a node give cause to read the map.
 func (c *cluster) look(replies []rueidis.RedisResult, node string) {
 	for _, r := range replies {
-		err := r.Error()
-		if err == nil || rueidis.IsRedisNil(err) {
-			continue
-		}
-		reply, ok := rueidis.IsRedisErr(err)
-		if !ok && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) ||
-			ok && (reply.IsClusterDown() || reply.IsLoading() || isReply(err, "READONLY") || isReply(err, "MASTERDOWN")) {
-			c.trouble(node)
+		if c.lookAt(r.Error(), node) {
 			return
 		}
 	}
+}
+
+func (c *cluster) lookAt(err error, node string) (trouble bool) {
+	if err == nil || rueidis.IsRedisNil(err) {
+		return false
+	}
+	reply, ok := rueidis.IsRedisErr(err)
+	if !ok && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) ||
+		ok && (reply.IsClusterDown() || reply.IsLoading() || isReply(err, "READONLY") || isReply(err, "MASTERDOWN")) {
+		c.trouble(node)
+		return true
+	}
+	return false
 }
 
 // run reads the map now and then, until ctx ends. keep is told which nodes there are.

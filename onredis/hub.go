@@ -34,11 +34,6 @@ func newHub() *hub { return &hub{topics: map[string]*watchers{}} }
 
 func (h *hub) watch(topic string) (hints <-chan struct{}, stop func()) {
 	c := make(chan struct{}, 1)
-	return c, h.watchBy(topic, c)
-}
-
-// watchBy is watch with a channel that there is already, which has room for a hint.
-func (h *hub) watchBy(topic string, c chan struct{}) (stop func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	w := h.topics[topic]
@@ -48,7 +43,7 @@ func (h *hub) watchBy(topic string, c chan struct{}) (stop func()) {
 		w.mark.Store(h.marks.Add(1))
 	}
 	w.hints[c] = struct{}{}
-	return func() { h.unwatch(topic, c) }
+	return c, func() { h.unwatch(topic, c) }
 }
 
 func (h *hub) unwatch(topic string, c chan struct{}) {

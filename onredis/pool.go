@@ -45,11 +45,7 @@ func (r route) do(ctx context.Context, cmd rueidis.Completed) (rueidis.RedisMess
 	if r.cluster == nil {
 		return r.one.do(ctx, cmd)
 	}
-	replies, err := r.redirected(ctx, []rueidis.Completed{cmd}, nil)
-	if err != nil {
-		return rueidis.RedisMessage{}, err
-	}
-	return replies[0].ToMessage()
+	return r.doOnce(ctx, cmd)
 }
 
 // doMulti runs commands in order, on one connection. Only where a cluster is just

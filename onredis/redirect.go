@@ -39,7 +39,11 @@ const (
 
 // directionOf reads an answer of a node.
 func directionOf(reply rueidis.RedisResult, from string) direction {
-	err, ok := rueidis.IsRedisErr(reply.Error())
+	return directionIn(reply.Error(), from)
+}
+
+func directionIn(answer error, from string) direction {
+	err, ok := rueidis.IsRedisErr(answer)
 	if !ok {
 		return direction{}
 	}
@@ -109,6 +113,58 @@ func (r route) redirected(ctx context.Context, cmds, tail []rueidis.Completed) (
 		return replies, nil
 	}
 	f := &following{route: r, slot: slot, cmds: all[:len(cmds)], tail: all[len(cmds):], replies: replies, from: l.node}
+	return f.run(ctx)
+}
+
+// doOnce is redirected for one command, at little cost where nothing moves.
+func (r route) doOnce(ctx context.Context, cmd rueidis.Completed) (rueidis.RedisMessage, error) {
+	l, err := r.to(ctx, r.cluster.owner(slotOf(r.key)))
+	if err != nil {
+		r.cluster.trouble("")
+		return rueidis.RedisMessage{}, err
+	}
+	cmd = cmd.Pin() // it may be sent again
+	reply, err := l.do(ctx, cmd)
+	switch {
+	case err == nil:
+		return reply, nil
+	case directionIn(err, l.node).kind != stay:
+		replies, err := r.redirected(ctx, []rueidis.Completed{cmd}, nil)
+		if err != nil {
+			return rueidis.RedisMessage{}, err
+		}
+		return replies[0].ToMessage()
+	case ctx.Err() == nil && !l.closed.Load():
+		r.cluster.lookAt(err, l.node)
+	}
+	return reply, err
+}
+
+// doBuilt is doMulti for many commands, which are built again for the rare case that
+// they have to be sent again: keeping them for that costs more.
+func (r route) doBuilt(ctx context.Context, build func() []rueidis.Completed) ([]rueidis.RedisResult, error) {
+	if r.cluster == nil {
+		return r.one.doMulti(ctx, build()...)
+	}
+	slot := slotOf(r.key)
+	l, err := r.to(ctx, r.cluster.owner(slot))
+	if err != nil {
+		r.cluster.trouble("")
+		return nil, err
+	}
+	replies, err := l.doMulti(ctx, build()...)
+	if err != nil {
+		return nil, err
+	}
+	if !anyRedirect(replies) {
+		r.cluster.look(replies, l.node)
+		return replies, nil
+	}
+	again := build()
+	for i := range again {
+		again[i] = again[i].Pin()
+	}
+	f := &following{route: r, slot: slot, cmds: again, replies: replies, from: l.node}
 	return f.run(ctx)
 }
 
