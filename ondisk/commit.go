@@ -26,9 +26,6 @@ type transaction struct {
 	requests []*request
 	// makesRoom says that ranges of messages are removed.
 	makesRoom bool
-	// empty says that nothing is written. A large batch can't be asked for that
-	// once Pebble has been given it, since its content is no longer there then.
-	empty bool
 
 	// What readers get to see once the disk holds the batch.
 	topics  map[*topic]*topicRecord
@@ -162,11 +159,10 @@ func (e *engine) decide(tx *transaction, r *request) error {
 // apply hands the batch to Pebble. The finisher sees whether that failed.
 func (e *engine) apply(tx *transaction) {
 	tx.seal(&e.state.global)
-	tx.empty = tx.batch.Empty()
 	if tx.err == nil {
 		tx.err = e.failed()
 	}
-	if tx.err != nil || tx.empty {
+	if tx.err != nil || tx.batch.Empty() {
 		return
 	}
 	tx.err = errNotApplied
@@ -200,7 +196,7 @@ func (e *engine) finishLoop(finish <-chan *transaction) {
 }
 
 func (e *engine) finish(tx *transaction) {
-	if tx.err == nil && !tx.empty {
+	if tx.err == nil && !tx.batch.Empty() {
 		tx.err = tx.batch.SyncWait()
 	}
 	if tx.err == nil {
@@ -239,7 +235,7 @@ func (e *engine) giveUp(tx *transaction) {
 	cause := tx.err
 	e.fail(cause)
 	err := fmt.Errorf("%w: writing to %s failed: %w", driver.ErrUncertain, e.dir, plain(cause))
-	if tx.empty {
+	if tx.batch.Empty() {
 		err = e.failed()
 	}
 	for _, r := range tx.requests {

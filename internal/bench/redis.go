@@ -12,34 +12,41 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/beckmq/beck"
 	"github.com/beckmq/beck/internal/redisaddr"
 )
 
 // Redis is the bare minimum for the Redis engine: rueidis, with pipelines.
 type Redis struct {
-	client rueidis.Client
-	prefix string
-	keys   []string
-	groups int
+	client  rueidis.Client
+	prefix  string
+	cluster bool
+	keys    []string
+	groups  int
 }
 
-// NewRedis connects to a Redis on which beck's keys have a prefix.
+// NewRedis connects to a Redis on which beck's keys have a prefix. Shards have no
+// bare minimum.
 func NewRedis(url, prefix string) (*Redis, error) {
 	a, err := redisaddr.Parse(url)
 	if err != nil {
 		return nil, err
 	}
+	if a.Kind == redisaddr.Shards {
+		return nil, fmt.Errorf("%w: no Redis client spreads keys over shards", beck.ErrOption)
+	}
 	client, err := rueidis.NewClient(bareClient(a))
 	if err != nil {
 		return nil, err
 	}
-	return &Redis{client: client, prefix: prefix}, nil
+	return &Redis{client: client, prefix: prefix, cluster: a.Kind == redisaddr.Cluster}, nil
 }
 
-// bareClient are the options of a client for one Redis.
+// bareClient are the options of a client for one Redis, a cluster, or a primary by
+// way of its sentinels.
 func bareClient(a *redisaddr.Address) rueidis.ClientOption {
-	return rueidis.ClientOption{
-		InitAddress: a.Hosts, ForceSingleClient: true,
+	o := rueidis.ClientOption{
+		InitAddress: a.Hosts, ForceSingleClient: a.Kind == redisaddr.Single,
 		Username: a.User, Password: a.Password, SelectDB: a.DB, TLSConfig: a.TLS,
 		DialCtxFn: func(ctx context.Context, to string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
 			if secure != nil {
@@ -49,6 +56,10 @@ func bareClient(a *redisaddr.Address) rueidis.ClientOption {
 		},
 		DisableCache: true, ClientSetInfo: rueidis.DisableClientSetInfo,
 	}
+	if a.Kind == redisaddr.Sentinel {
+		o.Sentinel = rueidis.SentinelOption{MasterSet: a.Master, Username: a.SentinelUser, Password: a.SentinelPassword, TLSConfig: a.TLS}
+	}
+	return o
 }
 
 func (r *Redis) key(what string) string {
@@ -195,7 +206,18 @@ func (r *Redis) Delays(stop context.Context, tick time.Duration, body []byte) ([
 
 // Commands implements Bare.
 func (r *Redis) Commands(ctx context.Context) int64 {
-	stats, err := r.client.Do(ctx, r.client.B().Info().Section("stats").Build()).ToString()
+	if !r.cluster {
+		return commands(ctx, r.client)
+	}
+	total := int64(0)
+	for _, node := range r.client.Nodes() {
+		total += commands(ctx, node)
+	}
+	return total
+}
+
+func commands(ctx context.Context, client rueidis.Client) int64 {
+	stats, err := client.Do(ctx, client.B().Info().Section("stats").Build()).ToString()
 	if err != nil {
 		return 0
 	}
@@ -211,10 +233,12 @@ func (r *Redis) Commands(ctx context.Context) int64 {
 // Close implements Bare.
 func (r *Redis) Close() error {
 	defer r.client.Close()
-	if len(r.keys) == 0 {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	return r.client.Do(ctx, r.client.B().Unlink().Key(r.keys...).Build()).Error()
+	for _, key := range r.keys { // each may be on another node
+		if err := r.client.Do(ctx, r.client.B().Unlink().Key(key).Build()).Error(); err != nil {
+			return err
+		}
+	}
+	return nil
 }

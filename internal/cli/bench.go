@@ -16,8 +16,7 @@ import (
 )
 
 func (p *program) benchCommand() *cobra.Command {
-	var o bench.Options
-	asJSON := false
+	var f benchFlags
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure how fast this is here, beside the bare engine",
@@ -29,31 +28,56 @@ the same work sent to Redis by bare pipelines, or to Pebble by bare synced
 batches. The ratio says what beck costs; it means the same on every machine.
 Through a beck server there is no bare minimum.
 
+With --deployments it starts Redis servers on this machine, and puts the same load
+on one instance, three instances, a cluster of three and shards of three, in turn;
+then on a primary with a replica, by its address and by Sentinel; and it kills that
+primary several times to see how soon messages are delivered again. The ratios are
+to what is named with them.
+
 Without --at it measures the disk engine in a directory that it makes here and
 removes again. Elsewhere it uses topics of its own, and deletes them.`,
 		Example: `  beck bench
   beck bench --at redis://localhost:6379
   beck bench --at http://127.0.0.1:8080 --only publish,delay --time 5s
+  beck bench --deployments
+  beck bench --deployments --only failover --failovers 10
   beck bench --json > bench.json`,
 		Args: p.arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			return p.bench(c.Context(), o, asJSON)
+			if f.deployments && given(c.Flags(), "at") {
+				return &hinted{usagef("--deployments starts its own servers; it takes no --at"), "leave one of them out"}
+			}
+			return p.bench(c.Context(), &f)
 		},
 	}
 	flags := c.Flags()
-	flags.IntVar(&o.Size, "size", 100, "bytes in a body, from 8")
-	flags.DurationVar(&o.Time, "time", 2*time.Second, "how long to publish for in each round")
-	flags.IntVar(&o.Messages, "messages", 200_000, "messages to follow and to subscribe to")
-	flags.IntVar(&o.Rounds, "rounds", 3, "how often to measure each; the median is shown")
-	flags.IntVar(&o.Rate, "rate", 1000, "messages a second when the delay is measured")
-	flags.StringSliceVar(&o.Only, "only", nil, "workloads: "+strings.Join(bench.Workloads(), ", "))
-	flags.BoolVar(&asJSON, "json", false, "print a JSON object")
+	flags.IntVar(&f.Size, "size", 100, "bytes in a body, from 8")
+	flags.DurationVar(&f.Time, "time", 2*time.Second, "how long to publish for in each round")
+	flags.IntVar(&f.Messages, "messages", 200_000, "messages to follow and to subscribe to")
+	flags.IntVar(&f.Rounds, "rounds", 3, "how often to measure each; the median is shown")
+	flags.IntVar(&f.Rate, "rate", 1000, "messages a second when the delay is measured")
+	flags.StringSliceVar(&f.Only, "only", nil, "workloads: "+strings.Join(bench.Workloads(), ", ")+"; with --deployments: "+strings.Join(bench.DeploymentNames(), ", "))
+	flags.BoolVar(&f.deployments, "deployments", false, "start Redis servers here, and compare one, several, a cluster, shards and Sentinel")
+	flags.IntVar(&f.failovers, "failovers", 5, "with --deployments: how often to kill a primary")
+	flags.BoolVar(&f.json, "json", false, "print a JSON object")
 	return c
 }
 
-func (p *program) bench(ctx context.Context, o bench.Options, asJSON bool) error {
+// benchFlags are those of bench.
+type benchFlags struct {
+	bench.Options
+	deployments bool
+	failovers   int
+	json        bool
+}
+
+func (p *program) bench(ctx context.Context, f *benchFlags) error {
+	o := f.Options
 	if o.Size < 8 || o.Size > int(p.maxBody) || o.Time <= 0 || o.Messages < 1 || o.Rounds < 1 || o.Rate < 1 || o.Rate > 1_000_000 {
 		return usagef("--size takes 8 to --max-body bytes, and --time, --messages, --rounds and --rate more than nothing")
+	}
+	if f.deployments {
+		return p.benchDeployments(ctx, f)
 	}
 	remove, err := p.benchPlace()
 	if err != nil {
@@ -79,7 +103,7 @@ func (p *program) bench(ctx context.Context, o bench.Options, asJSON bool) error
 	if report == nil || len(report.Rows) == 0 {
 		return err
 	}
-	if asJSON {
+	if f.json {
 		return errors.Join(p.printJSON(ctx, report), err)
 	}
 	return errors.Join(p.out.write(ctx, []byte(benchTable(report))), err)
@@ -107,6 +131,9 @@ func (p *program) bare() (bench.Bare, error) {
 		prefix := p.prefix.text
 		if !p.prefix.given {
 			prefix = "beck:"
+		}
+		if strings.Contains(p.place.where, "+shards://") {
+			return nil, nil
 		}
 		return bench.NewRedis(p.place.where, prefix)
 	}
