@@ -26,6 +26,9 @@ type transaction struct {
 	requests []*request
 	// makesRoom says that ranges of messages are removed.
 	makesRoom bool
+	// empty says that nothing is written. A large batch can't be asked for that
+	// once Pebble has been given it, since its content is no longer there then.
+	empty bool
 
 	// What readers get to see once the disk holds the batch.
 	topics  map[*topic]*topicRecord
@@ -159,10 +162,11 @@ func (e *engine) decide(tx *transaction, r *request) error {
 // apply hands the batch to Pebble. The finisher sees whether that failed.
 func (e *engine) apply(tx *transaction) {
 	tx.seal(&e.state.global)
+	tx.empty = tx.batch.Empty()
 	if tx.err == nil {
 		tx.err = e.failed()
 	}
-	if tx.err != nil || tx.batch.Empty() {
+	if tx.err != nil || tx.empty {
 		return
 	}
 	tx.err = errNotApplied
@@ -196,7 +200,7 @@ func (e *engine) finishLoop(finish <-chan *transaction) {
 }
 
 func (e *engine) finish(tx *transaction) {
-	if tx.err == nil && !tx.batch.Empty() {
+	if tx.err == nil && !tx.empty {
 		tx.err = tx.batch.SyncWait()
 	}
 	if tx.err == nil {
@@ -235,7 +239,7 @@ func (e *engine) giveUp(tx *transaction) {
 	cause := tx.err
 	e.fail(cause)
 	err := fmt.Errorf("%w: writing to %s failed: %w", driver.ErrUncertain, e.dir, plain(cause))
-	if tx.batch.Empty() {
+	if tx.empty {
 		err = e.failed()
 	}
 	for _, r := range tx.requests {

@@ -47,8 +47,19 @@ func (l *logFS) isLog(name string) bool {
 	return strings.HasSuffix(name, ".log") && l.FS.PathDir(name) == l.dir
 }
 
+// isMarker tells the files whose names say what counts, above all which manifest.
+// Pebble makes and removes them without a sync of the directory between that and
+// the making of what they name, and a file system may keep such changes in any
+// order. So the directory is synced before each of them.
+func (l *logFS) isMarker(name string) bool {
+	return strings.HasPrefix(l.FS.PathBase(name), "marker.") && l.FS.PathDir(name) == l.dir
+}
+
 // Create makes a log file, or any other.
 func (l *logFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if l.isMarker(name) && !l.survived(syncDir(l.FS, l.dir)) {
+		return vfs.NewMemFile(nil), nil
+	}
 	if !l.isLog(name) {
 		return l.FS.Create(name, c)
 	}
@@ -76,7 +87,7 @@ func (l *logFS) OpenDir(name string) (vfs.File, error) {
 
 // Remove removes a file, unless there was a failure.
 func (l *logFS) Remove(name string) error {
-	if l.dead.Load() {
+	if l.dead.Load() || l.isMarker(name) && !l.survived(syncDir(l.FS, l.dir)) {
 		return nil
 	}
 	return l.FS.Remove(name)

@@ -83,8 +83,8 @@ func (e *engine) explainReply(ctx context.Context, text, key string) error {
 	}
 	switch {
 	case word == "WRONGTYPE":
-		return fmt.Errorf("%w: the key %s holds a %s, where a stream belongs; move it away, or use another prefix",
-			driver.ErrWrongType, key, e.typeOf(ctx, key))
+		return &notAStream{fmt.Errorf("%w: the key %s holds a %s, where a stream belongs; move it away, or use another prefix",
+			driver.ErrWrongType, key, e.typeOf(ctx, key))}
 	case word == "READONLY" && e.addr.Kind != redisaddr.Single: // until the failover is over
 		return fmt.Errorf("%w: redis %s: %s", driver.ErrUnavailable, e.addr, text)
 	case (word == "MOVED" || word == "ASK") && e.cluster == nil:
@@ -102,6 +102,12 @@ func (e *engine) explainReply(ctx context.Context, text, key string) error {
 	}
 	return fmt.Errorf("redis %s: %s", e.addr, text)
 }
+
+// notAStream says that Redis found a value of another type: somebody else's, or the
+// mark of a topic that moves to another instance.
+type notAStream struct{ error }
+
+func (e *notAStream) Unwrap() error { return e.error }
 
 // typeOf asks what a key holds, for an error text.
 func (e *engine) typeOf(ctx context.Context, key string) string {

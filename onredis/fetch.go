@@ -32,6 +32,12 @@ func (e *engine) Fetch(ctx context.Context, topic, name string, req driver.Fetch
 		}
 		err = f.run(ctx) // it keeps what it has taken so far
 	}
+	if isReply(err, "WRONGTYPE") && len(f.first)+len(f.again)+len(f.fresh) > 0 {
+		// The topic has just moved to another instance, with what was taken before.
+		got := f.result()
+		got.More = true
+		return got, nil
+	}
 	if err != nil {
 		return driver.Fetched{}, e.explain(ctx, err, s.keys.stream, writing)
 	}

@@ -7,6 +7,7 @@
 --          nothing else is known  4 "1" if it is known to be that of a queue
 -- Returns  "healed", "there" if it was not lost, "deleted" or "unknown"
 
+redis.call('XLEN', KEYS[1]) -- fails if the topic has moved to another instance
 local config = redis.call('HGET', KEYS[2], ARGV[1])
 config = config and cjson.decode(config)
 if config and config.deleted then return 'deleted' end

@@ -34,6 +34,11 @@ func newHub() *hub { return &hub{topics: map[string]*watchers{}} }
 
 func (h *hub) watch(topic string) (hints <-chan struct{}, stop func()) {
 	c := make(chan struct{}, 1)
+	return c, h.watchBy(topic, c)
+}
+
+// watchBy is watch with a channel that there is already, which has room for a hint.
+func (h *hub) watchBy(topic string, c chan struct{}) (stop func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	w := h.topics[topic]
@@ -43,7 +48,7 @@ func (h *hub) watch(topic string) (hints <-chan struct{}, stop func()) {
 		w.mark.Store(h.marks.Add(1))
 	}
 	w.hints[c] = struct{}{}
-	return c, func() { h.unwatch(topic, c) }
+	return func() { h.unwatch(topic, c) }
 }
 
 func (h *hub) unwatch(topic string, c chan struct{}) {

@@ -39,6 +39,11 @@ func (e *engine) clean(ctx context.Context, interval time.Duration) {
 			if ctx.Err() != nil {
 				return
 			}
+			if errors.Is(err, driver.ErrWrongType) {
+				e.configs.forget(topic) // it is somewhere else now, or isn't a topic
+				e.forgetTopic(topic)
+				continue
+			}
 			if err != nil {
 				e.log.Warn("a topic can't be cleaned up; it is tried again", "topic", topic, "error", err)
 			}

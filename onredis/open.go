@@ -2,6 +2,7 @@ package onredis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -44,7 +45,7 @@ func Open(ctx context.Context, url string, o *Options) (*beck.Bus, error) {
 	if o == nil {
 		o = &Options{}
 	}
-	e, err := openEngine(ctx, url, o)
+	e, err := openAny(ctx, url, o)
 	if err != nil {
 		return nil, &beck.Error{Op: "open", Err: err}
 	}
@@ -56,27 +57,63 @@ func Open(ctx context.Context, url string, o *Options) (*beck.Bus, error) {
 	return bus, nil
 }
 
-func openEngine(ctx context.Context, url string, o *Options) (*engine, error) {
+// openAny opens the engine that an address asks for.
+func openAny(ctx context.Context, url string, o *Options) (driver.Engine, error) {
 	a, err := redisaddr.Parse(url)
 	if err != nil {
 		return nil, err
 	}
 	if a.Kind == redisaddr.Shards {
-		return nil, fmt.Errorf("%w: redis+%v:// is not there yet", beck.ErrOption, a.Kind)
+		return openSeveral(ctx, a, o)
 	}
-	names := keys{prefix: o.Prefix}
+	e, err := openEngine(ctx, url, o)
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func openEngine(ctx context.Context, url string, o *Options) (*engine, error) {
+	a, err := redisaddr.Parse(url)
+	if err != nil {
+		return nil, err
+	}
+	names, err := o.keys()
+	if err != nil {
+		return nil, err
+	}
+	e, err := startEngine(ctx, a, names, o.logger())
+	if err != nil {
+		return nil, err
+	}
+	if err := e.refuseShard(ctx); err != nil {
+		return nil, errors.Join(err, e.Close(ctx))
+	}
+	return e, nil
+}
+
+// keys are the names of keys that the options ask for.
+func (o *Options) keys() (keys, error) {
 	switch {
 	case strings.ContainsAny(o.Prefix, "{}"):
-		return nil, fmt.Errorf("%w: the prefix %q holds a brace, which Redis Cluster gives a meaning", beck.ErrOption, o.Prefix)
+		return keys{}, fmt.Errorf("%w: the prefix %q holds a brace, which Redis Cluster gives a meaning", beck.ErrOption, o.Prefix)
 	case o.NoPrefix && o.Prefix != "":
-		return nil, fmt.Errorf("%w: both the prefix %q and NoPrefix are given", beck.ErrOption, o.Prefix)
+		return keys{}, fmt.Errorf("%w: both the prefix %q and NoPrefix are given", beck.ErrOption, o.Prefix)
 	case !o.NoPrefix && o.Prefix == "":
-		names.prefix = DefaultPrefix
+		return keys{prefix: DefaultPrefix}, nil
 	}
-	log := o.Logger
-	if log == nil {
-		log = slog.Default()
+	return keys{prefix: o.Prefix}, nil
+}
+
+func (o *Options) logger() *slog.Logger {
+	if o.Logger == nil {
+		return slog.Default()
 	}
+	return o.Logger
+}
+
+// startEngine opens the engine of one Redis, Sentinel's primary, or cluster.
+func startEngine(ctx context.Context, a *redisaddr.Address, names keys, log *slog.Logger) (*engine, error) {
 	e, err := newEngine(a, names, log)
 	if err != nil {
 		return nil, err

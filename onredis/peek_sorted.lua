@@ -9,6 +9,7 @@
 --
 -- It fails with NOGROUP if the group does not exist.
 
+redis.call('XLEN', KEYS[1]) -- fails if the topic has moved to another instance
 if ARGV[1] ~= '' then redis.call('XPENDING', KEYS[1], ARGV[1]) end
 
 -- rank finds the place behind an id that was due at some time, be it there or not.

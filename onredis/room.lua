@@ -5,6 +5,7 @@
 --          8 due  9 once  10 once:ends  11 schedules
 --          12 waiting and 13 leased of the subscription of a queue
 
+redis.call('XLEN', KEYS[1]) -- fails, before anything is done, if the topic has moved to another instance
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local config = redis.call('GET', KEYS[4])

@@ -62,6 +62,9 @@ func (e *engine) Schedules(ctx context.Context) ([]driver.Schedule, error) {
 		}
 		for i, name := range portion {
 			s, err := readSchedule(replies[i][0])
+			if isReply(err, "WRONGTYPE") {
+				s, err = driver.Schedule{Version: movedVersion}, nil
+			}
 			if err != nil {
 				return nil, e.explain(ctx, err, index, reading)
 			}
