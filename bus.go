@@ -47,6 +47,7 @@ type Bus struct {
 	stats   counters
 	readers readers
 	queues  queues
+	pulls   pulls
 
 	// ctx ends when Close begins; hard ends when Close gives up waiting.
 	ctx, hard    context.Context

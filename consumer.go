@@ -184,6 +184,7 @@ func (c *consumer) fetchLoop(stop, handlers context.Context) error {
 	// crash.
 	recovering, failed := c.named, false
 	lost := 0 // fetches whose answers were lost, in a row
+	var era era
 	for {
 		room := c.awaitRoom(stop)
 		if room == 0 {
@@ -211,6 +212,9 @@ func (c *consumer) fetchLoop(stop, handlers context.Context) error {
 			continue
 		}
 		trouble.over(c.log, what)
+		if era.followed(got.Era) {
+			c.mayHaveLost()
+		}
 		if got.Lost > 0 {
 			c.bus.stats.lost.Add(uint64(got.Lost))
 			c.log.Warn("beck: the subscription lost messages: they were removed from the topic before they were acknowledged", "messages", got.Lost)

@@ -56,9 +56,10 @@
 //
 // Published means kept. When Publish returns without an error, the engine holds
 // the message: on disk, synced; on Redis, written, and as safe as that Redis's
-// append-only file and replicas make it. An error tells whether the message may
-// have been stored: [ErrUncertain] says so, any other error of this package says
-// that it wasn't.
+// append-only file and replicas make it, or by [Durability] on so many replicas, and
+// synced. An error tells whether the message may have been stored: [ErrUncertain] says
+// that it may be, [ErrDurability] that it is, and any other error of this package that
+// it isn't.
 //
 // Every subscription is delivered every message at least once, from where the
 // subscription began, through crashes of consumers, servers and engine. A message
@@ -72,9 +73,11 @@
 // other.
 //
 // Nothing goes silently. A follower that resumes from a message that isn't there
-// any more is told by a [Gap]. Messages that a subscription still needs are not
-// trimmed, unless TopicConfig.DropOldest says so; then they are counted, logged and
-// shown. A topic that is full refuses with [ErrTopicFull].
+// any more is told by a [Gap], and so is everybody who follows when Redis fails over
+// and may have lost what it had confirmed; subscriptions are told by
+// [SubscribeOptions].OnGap and [Fetched].Gap. Messages that a subscription still
+// needs are not trimmed, unless TopicConfig.DropOldest says so; then they are
+// counted, logged and shown. A topic that is full refuses with [ErrTopicFull].
 //
 // A slow reader hurts nobody. Followers of a topic in one process share its
 // reading; one that can't keep up has its messages read again later, at its own

@@ -39,12 +39,12 @@ func (b *Bus) Follow(ctx context.Context, topic string, from Position) iter.Seq2
 // error here, but Page.Gap.
 func (b *Bus) FollowPages(ctx context.Context, topic string, from Position) iter.Seq2[*Page, error] {
 	return func(yield func(*Page, error) bool) {
-		begin, err := b.beginning(ctx, topic, from)
+		begin, of, err := b.beginning(ctx, topic, from)
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		if !yield(&Page{Next: begin}, nil) {
+		if !yield(&Page{Next: begin, Era: of}, nil) {
 			return
 		}
 		r, err := b.reader(topic)
@@ -55,7 +55,7 @@ func (b *Bus) FollowPages(ctx context.Context, topic string, from Position) iter
 		defer r.leave()
 		b.stats.followers.Add(1)
 		defer b.stats.followers.Add(-1)
-		for next := begin; ; {
+		for next := (place{begin, r.enter(ctx, of)}); ; {
 			page, err := r.next(ctx, next)
 			if err != nil {
 				yield(nil, wrap("follow", at{topic}, err))
@@ -68,20 +68,22 @@ func (b *Bus) FollowPages(ctx context.Context, topic string, from Position) iter
 			if !yield(page, nil) {
 				return
 			}
-			next = page.Next
+			next = place{page.Next, page.turn}
 		}
 	}
 }
 
 // beginning makes of a position one that stays what it is while time goes on and
-// messages come. It reads once, so that what can't be followed is said at once.
-func (b *Bus) beginning(ctx context.Context, topic string, from Position) (Position, error) {
-	err := b.do("follow", at{topic}, func() error {
+// messages come, and returns it with the era it is of. It reads once, so that what
+// can't be followed is said at once.
+func (b *Bus) beginning(ctx context.Context, topic string, from Position) (begin Position, of string, err error) {
+	err = b.do("follow", at{topic}, func() error {
 		p, err := from.resolve(time.Now())
 		if err != nil {
 			return err
 		}
 		found, err := b.engine.Read(ctx, topic, p, 1)
+		of = found.Era
 		switch p.Kind {
 		case driver.End:
 			from = behind(found.Last)
@@ -90,5 +92,5 @@ func (b *Bus) beginning(ctx context.Context, topic string, from Position) (Posit
 		}
 		return err
 	})
-	return from, err
+	return from, of, err
 }

@@ -14,7 +14,13 @@ type Page struct {
 	Next Position
 	// More says that reading on at once pays: there was no room for all.
 	More bool
+	// Era is another one than that of the page before if the engine may have lost
+	// messages that were stored, as at a failover of Redis to a replica that was
+	// behind; those who follow are told by a Gap. Empty if the engine can't tell, or
+	// loses none.
+	Era string
 
+	turn    int // of the reader's, see reader.note
 	bytes   int
 	encoded sync.Map // format → func() []byte
 }

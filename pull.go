@@ -95,6 +95,11 @@ type FetchOptions struct {
 	// Recover asks first for what the consumer holds already: after a Fetch
 	// that failed, or a restart under the same name.
 	Recover bool
+
+	// Era is that of the Fetched before, with which the new one is compared to find a
+	// Gap. Defaults to what this bus remembers of the consumer, which is enough for one
+	// that always asks by the same bus.
+	Era string
 }
 
 // Fetched is what a Fetch returned.
@@ -112,6 +117,11 @@ type Fetched struct {
 	// that told of any, by whomever: dropped by the topic's bounds, or removed by
 	// someone else.
 	Lost int64
+	// Gap says that messages may be lost that were stored, and never delivered to the
+	// subscription: the Era is not that of the Fetch before. It is told once.
+	Gap bool
+	// Era is the engine's, see [Page]. Empty if the engine can't tell, or loses none.
+	Era string
 }
 
 // Fetch leases messages of a subscription to a consumer, which must settle them
@@ -137,7 +147,7 @@ func (b *Bus) Fetch(ctx context.Context, topic, subscription string, o *FetchOpt
 			return fmt.Errorf("%w: Wait %v is negative", ErrOption, o.Wait)
 		}
 		var err error
-		got, err = b.fetchWait(ctx, topic, subscription, o.Wait, driver.FetchRequest{
+		got, err = b.fetchWait(ctx, topic, subscription, o.Wait, o.Era, driver.FetchRequest{
 			Consumer: o.Consumer, Max: limit, Recover: o.Recover,
 		})
 		return err
@@ -145,7 +155,12 @@ func (b *Bus) Fetch(ctx context.Context, topic, subscription string, o *FetchOpt
 	return got, err
 }
 
-func (b *Bus) fetchWait(ctx context.Context, topic, subscription string, wait time.Duration, req driver.FetchRequest) (*Fetched, error) {
+func (b *Bus) fetchWait(ctx context.Context, topic, subscription string, wait time.Duration, last string, req driver.FetchRequest) (*Fetched, error) {
+	who := [3]string{topic, subscription, req.Consumer}
+	if last == "" {
+		last = b.pulls.get(who)
+	}
+	seen := era(last)
 	var hints <-chan struct{}
 	var over <-chan time.Time
 	if wait > 0 {
@@ -166,9 +181,19 @@ func (b *Bus) fetchWait(ctx context.Context, topic, subscription string, wait ti
 			b.release(topic, subscription, req.Consumer, f.Messages)
 			return nil, context.Cause(ctx)
 		}
-		if len(f.Messages) > 0 || f.Lost > 0 || wait <= 0 {
+		gap := seen.followed(f.Era)
+		if f.Era != "" {
+			b.pulls.set(who, f.Era)
+		}
+		if gap {
+			b.stats.gaps.Add(1)
+		}
+		if len(f.Messages) > 0 || f.Lost > 0 || gap || wait <= 0 {
 			b.stats.delivered.Add(uint64(len(f.Messages)))
-			return &Fetched{Messages: shared(topic, f.Messages), Lease: f.Lease, More: f.More, Next: f.Next, Lost: f.Lost}, nil
+			return &Fetched{
+				Messages: shared(topic, f.Messages), Lease: f.Lease, More: f.More, Next: f.Next,
+				Lost: f.Lost, Gap: gap, Era: f.Era,
+			}, nil
 		}
 		req.Recover = false
 		select {

@@ -11,7 +11,8 @@ import (
 // Read returns a page of at most max messages, up to MaxFetch, from a position
 // on, without waiting. The page may be shorter, with More set, if its bodies are
 // large. A topic that doesn't exist reads as empty. If messages may be missing
-// before the page, it has a Gap.
+// before the page, it has a Gap; who reads page by page should also see whether
+// their Era changes.
 func (b *Bus) Read(ctx context.Context, topic string, from Position, max int) (*Page, error) {
 	var page *Page
 	err := b.do("read", at{topic}, func() error {
@@ -47,7 +48,7 @@ func (b *Bus) readUpTo(ctx context.Context, topic string, from Position, max int
 		if err != nil {
 			break
 		}
-		if next.Gap != nil {
+		if of := era(page.Era); next.Gap != nil || of.followed(next.Era) {
 			break // The next Read finds it again, and tells of it first.
 		}
 		page.Messages = append(page.Messages, next.Messages...)
@@ -81,7 +82,7 @@ func (b *Bus) readPage(ctx context.Context, topic string, from Position, max int
 	if err != nil {
 		return nil, err
 	}
-	page := &Page{More: got.More, Next: behind(got.Last)}
+	page := &Page{More: got.More, Next: behind(got.Last), Era: got.Era}
 	messages := got.Messages
 	if resume {
 		switch {

@@ -39,17 +39,26 @@ type reader struct {
 
 	mu      sync.Mutex
 	ended   bool
-	flights map[Position]*flight
+	flights map[place]*flight
 	kept    map[Position]*Page
 	order   []Position // of kept, the oldest first
 	bytes   int        // of kept
 	removed int        // how often messages were removed: what was read before is not kept
 	size    int        // messages that make a full page
 	hint    chan struct{}
+	era     string // of the last read
+	turn    int    // how often the era has changed
 	// idle is the end of the topic at the last read, and idleHint the hint that
 	// has to come before it is worth reading from there again.
 	idle     Position
 	idleHint chan struct{}
+}
+
+// place is where a follower is: behind a position, having heard of the changes of the
+// era up to a turn.
+type place struct {
+	behind Position
+	turn   int
 }
 
 // A flight is the reading of one page that somebody waits for.
@@ -75,7 +84,7 @@ func (b *Bus) reader(topic string) (*reader, error) {
 	}
 	r := &reader{
 		bus: b, topic: topic, followers: 1,
-		flights: map[Position]*flight{}, kept: map[Position]*Page{},
+		flights: map[place]*flight{}, kept: map[Position]*Page{},
 		size: firstPage, hint: make(chan struct{}),
 	}
 	r.ctx, r.stop = context.WithCancel(b.ctx)
@@ -112,8 +121,7 @@ func (r *reader) spread(hints <-chan struct{}) {
 		select {
 		case <-hints:
 			r.mu.Lock()
-			close(r.hint)
-			r.hint = make(chan struct{})
+			r.wake()
 			r.mu.Unlock()
 		case <-r.ctx.Done():
 			return
@@ -121,8 +129,14 @@ func (r *reader) spread(hints <-chan struct{}) {
 	}
 }
 
-// next returns the page behind a position, and waits until there is one.
-func (r *reader) next(ctx context.Context, from Position) (*Page, error) {
+// wake has all flights look again.
+func (r *reader) wake() {
+	close(r.hint)
+	r.hint = make(chan struct{})
+}
+
+// next returns the page for a place, and waits until there is one.
+func (r *reader) next(ctx context.Context, from place) (*Page, error) {
 	// Even a follower that never has to wait stops when it should.
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
@@ -131,7 +145,7 @@ func (r *reader) next(ctx context.Context, from Position) (*Page, error) {
 		return nil, ErrClosed
 	}
 	r.mu.Lock()
-	if page := r.kept[from]; page != nil {
+	if page := r.kept[from.behind]; page != nil && from.turn == r.turn {
 		r.readAhead(page)
 		r.mu.Unlock()
 		return page, nil
@@ -170,12 +184,12 @@ func (r *reader) next(ctx context.Context, from Position) (*Page, error) {
 // readAhead has the page behind this one read while this one is handled.
 func (r *reader) readAhead(page *Page) {
 	if page.More && r.kept[page.Next] == nil {
-		r.flight(page.Next)
+		r.flight(place{page.Next, page.turn})
 	}
 }
 
-// flight returns the flight for a position, and starts it if need be.
-func (r *reader) flight(from Position) *flight {
+// flight returns the flight for a place, and starts it if need be.
+func (r *reader) flight(from place) *flight {
 	if f := r.flights[from]; f != nil {
 		return f
 	}
@@ -193,7 +207,7 @@ func (r *reader) flight(from Position) *flight {
 		f.page, f.err = r.await(ctx, from)
 		r.mu.Lock()
 		if f.err == nil && r.removed == removed {
-			r.keep(from, f.page)
+			r.keep(from.behind, f.page)
 		}
 		if r.flights[from] == f {
 			delete(r.flights, from)
@@ -204,17 +218,18 @@ func (r *reader) flight(from Position) *flight {
 	return f
 }
 
-// await reads behind a position until there is something.
-func (r *reader) await(ctx context.Context, from Position) (*Page, error) {
+// await reads behind a position until there is something, or it is another turn.
+func (r *reader) await(ctx context.Context, at place) (*Page, error) {
+	from := at.behind
 	var lost retrying
 	for {
-		hint, known := r.nextHint(from)
+		hint, known := r.nextHint(from, at.turn)
 		if known {
 			// The last read came just so far: nothing new without a hint.
 			if err := r.wait(ctx, hint); err != nil {
 				return nil, err
 			}
-			hint, _ = r.nextHint("")
+			hint, _ = r.nextHint("", 0)
 		}
 		page, err := r.read(ctx, from)
 		switch {
@@ -232,6 +247,9 @@ func (r *reader) await(ctx context.Context, from Position) (*Page, error) {
 			r.idle, r.idleHint = page.Next, hint
 		}
 		r.mu.Unlock()
+		if page.turn != at.turn && page.Gap == nil {
+			page.Gap = &Gap{Topic: r.topic, After: from, Resume: from}
+		}
 		if len(page.Messages) > 0 || page.Gap != nil {
 			return page, nil
 		}
@@ -245,10 +263,10 @@ func (r *reader) await(ctx context.Context, from Position) (*Page, error) {
 
 // nextHint returns the hint to come, and whether a position has been read up to
 // the end of the topic, with nothing to be found before that hint.
-func (r *reader) nextHint(from Position) (hint chan struct{}, known bool) {
+func (r *reader) nextHint(from Position, turn int) (hint chan struct{}, known bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if from != "" && from == r.idle {
+	if from != "" && from == r.idle && turn == r.turn {
 		return r.idleHint, true
 	}
 	return r.hint, false
@@ -264,16 +282,25 @@ func (r *reader) wait(ctx context.Context, hint <-chan struct{}) error {
 }
 
 func (r *reader) read(ctx context.Context, from Position) (*Page, error) {
-	r.mu.Lock()
-	size := r.size
-	r.mu.Unlock()
-	page, err := r.bus.readPage(ctx, r.topic, from, size)
-	if err == nil && len(page.Messages) > 0 {
+	for {
 		r.mu.Lock()
-		r.size = page.fits(followBytes)
+		size, began := r.size, r.turn
 		r.mu.Unlock()
+		page, err := r.bus.readPage(ctx, r.topic, from, size)
+		if err != nil {
+			return nil, err
+		}
+		var stale bool
+		if page.turn, stale = r.note(page.Era, began); stale {
+			continue
+		}
+		if len(page.Messages) > 0 {
+			r.mu.Lock()
+			r.size = page.fits(followBytes)
+			r.mu.Unlock()
+		}
+		return page, nil
 	}
-	return page, err
 }
 
 // keep remembers a page for those who come to it later. What is found at the

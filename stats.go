@@ -16,7 +16,7 @@ type Stats struct {
 	Acknowledged uint64
 	Retried      uint64
 	DeadLettered uint64
-	Gaps         uint64 // gaps that followers were told of
+	Gaps         uint64 // gaps that followers and subscriptions were told of
 	Lost         uint64 // messages that subscriptions were found to have lost
 	Heard        uint64 // broadcasts given to listeners
 	Missed       uint64 // broadcasts that listeners were too slow for

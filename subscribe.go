@@ -54,6 +54,12 @@ type SubscribeOptions struct {
 	// process's number and chance.
 	Consumer string
 
+	// OnGap is called when messages may have been lost that were stored, and never
+	// delivered to the subscription, as at a failover of Redis to a replica that was
+	// behind: for those who can get them elsewhere. It must return soon. Defaults to
+	// nil: it is logged in any case.
+	OnGap func(topic string)
+
 	// Grace is how long running handlers may go on once ctx has ended, before
 	// their context is cancelled. Defaults to 10 seconds.
 	Grace time.Duration

@@ -66,6 +66,10 @@ func TestConformanceOnRedis(t *testing.T) {
 			open := func(t testing.TB) *beck.Bus { return onRedis(t, redis) }
 			return start(t, open)
 		},
+		Durability: drivertest.Durabilities{
+			Misses: &driver.Durability{Replicas: 1, Within: 100 * time.Millisecond},
+			Never:  &driver.Durability{Synced: true}, // it writes no append-only file
+		},
 	})
 }
 

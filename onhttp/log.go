@@ -76,7 +76,7 @@ func (e *engine) Read(ctx context.Context, topic string, from driver.Position, m
 	if err != nil {
 		return driver.Page{}, err
 	}
-	page := driver.Page{Messages: asDriver(got.Messages), More: got.More}
+	page := driver.Page{Messages: asDriver(got.Messages), More: got.More, Era: got.Era}
 	if len(page.Messages) == 0 && got.Next != beck.FromStart {
 		page.Last = string(got.Next)
 	}

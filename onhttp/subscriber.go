@@ -41,7 +41,7 @@ func (e *engine) Fetch(ctx context.Context, topic, subscription string, req driv
 	if err != nil {
 		return driver.Fetched{}, e.unreadable(c, err)
 	}
-	return driver.Fetched{Messages: asDriver(got.Messages), More: got.More, Next: got.Next, Lease: got.Lease, Lost: got.Lost}, nil
+	return driver.Fetched{Messages: asDriver(got.Messages), More: got.More, Next: got.Next, Lease: got.Lease, Lost: got.Lost, Era: got.Era}, nil
 }
 
 // Settle sends settlements, in one request unless they are very many.

@@ -3,6 +3,7 @@ package onredis
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/beckmq/beck/internal/driver"
 	"github.com/beckmq/beck/internal/drivertest"
@@ -81,6 +82,10 @@ func conformance(t *testing.T, start func(testing.TB) (*redistest.Server, string
 				command = append(command, parsed.Redis())
 			}
 			placeOf(e).server.Do(command...)
+		},
+		Durability: drivertest.Durabilities{
+			Gives:  []driver.Durability{{Synced: true}},
+			Misses: &driver.Durability{Replicas: 1, Within: 100 * time.Millisecond},
 		},
 	})
 }

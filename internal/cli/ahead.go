@@ -18,6 +18,9 @@ func (c *consumer) fetchOnce(ctx context.Context, o beck.FetchOptions) (leased, 
 	if err == nil && got.Lost > 0 {
 		c.note("%s of %s as %s: removed from the topic before they were acknowledged", counted(got.Lost, "message"), c.topic, c.as)
 	}
+	if err == nil && got.Gap {
+		c.note("%s as %s: messages that were stored, and never delivered, may be lost", c.topic, c.as)
+	}
 	return leased{got, time.Now()}, err
 }
 

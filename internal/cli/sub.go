@@ -194,6 +194,7 @@ func (f *follower) follow(ctx context.Context) error {
 
 // readAll prints what is stored.
 func (f *follower) readAll(ctx context.Context) error {
+	era := ""
 	for next := cmp.Or(f.from, beck.FromStart); ; {
 		page, err := f.bus.Read(ctx, f.topic, next, beck.MaxFetch)
 		if err != nil {
@@ -202,6 +203,10 @@ func (f *follower) readAll(ctx context.Context) error {
 			}
 			return &hinted{err, fmt.Sprintf("go on with --from %s", next)}
 		}
+		if page.Gap == nil && era != "" && page.Era != "" && era != page.Era {
+			page.Gap = &beck.Gap{Topic: f.topic, After: next, Resume: next}
+		}
+		era = cmp.Or(page.Era, era)
 		if err := f.print(ctx, page); err != nil {
 			return err
 		}

@@ -93,7 +93,7 @@ func newBusCollector(bus *beck.Bus) *busCollector {
 	add(counter, "deliveries_acknowledged_total", "Deliveries acknowledged.", func(s beck.Stats) float64 { return float64(s.Acknowledged) })
 	add(counter, "deliveries_retried_total", "Deliveries given back to be retried.", func(s beck.Stats) float64 { return float64(s.Retried) })
 	add(counter, "deliveries_dead_lettered_total", "Deliveries that became dead letters.", func(s beck.Stats) float64 { return float64(s.DeadLettered) })
-	add(counter, "gaps_total", "Gaps that followers were told of.", func(s beck.Stats) float64 { return float64(s.Gaps) })
+	add(counter, "gaps_total", "Gaps that followers and subscriptions were told of: messages may be lost.", func(s beck.Stats) float64 { return float64(s.Gaps) })
 	add(counter, "messages_lost_total", "Messages that subscriptions were found to have lost.", func(s beck.Stats) float64 { return float64(s.Lost) })
 	add(counter, "broadcasts_heard_total", "Broadcasts given to listeners.", func(s beck.Stats) float64 { return float64(s.Heard) })
 	add(counter, "broadcasts_missed_total", "Broadcasts that listeners were too slow for.", func(s beck.Stats) float64 { return float64(s.Missed) })

@@ -53,7 +53,7 @@ func (s *Server) fetch(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := s.untilEnd(r)
 	defer cancel(nil)
 	got, err := s.bus.Fetch(ctx, topic, name, &beck.FetchOptions{
-		Consumer: req.Consumer, Max: req.Max, Wait: time.Duration(req.Wait), Recover: req.Recover,
+		Consumer: req.Consumer, Max: req.Max, Wait: time.Duration(req.Wait), Recover: req.Recover, Era: req.Era,
 	})
 	switch {
 	case errors.Is(err, beck.ErrSubscriptionNotFound):

@@ -14,6 +14,7 @@ type Page struct {
 	Next     beck.Position
 	More     bool
 	Gap      *Gap
+	Era      string
 }
 
 // Gap is a gap as the client reads it.
@@ -35,6 +36,8 @@ func DecodePage(text []byte) (*Page, error) {
 			p.More, err = s.bool()
 		case "gap":
 			p.Gap, err = s.gap()
+		case "era":
+			p.Era, err = s.string()
 		default:
 			err = s.skip()
 		}
@@ -65,6 +68,7 @@ type Fetched struct {
 	More        bool
 	Next, Lease time.Duration
 	Lost        int64
+	Era         string
 }
 
 // DecodeFetched reads what AppendFetched writes, like DecodePage.
@@ -82,6 +86,8 @@ func DecodeFetched(text []byte) (*Fetched, error) {
 			f.Lease, err = s.duration()
 		case "lost":
 			f.Lost, err = s.integer()
+		case "era":
+			f.Era, err = s.string()
 		default:
 			err = s.skip()
 		}
@@ -141,8 +147,13 @@ func (s *scanner) gap() (*Gap, error) {
 }
 
 func (s *scanner) position() (beck.Position, error) {
-	text, err := s.text()
+	text, err := s.string()
 	return beck.Position(text), err
+}
+
+func (s *scanner) string() (string, error) {
+	text, err := s.text()
+	return string(text), err
 }
 
 func (s *scanner) integer() (int64, error) {

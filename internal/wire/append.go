@@ -178,6 +178,7 @@ func AppendPage(b []byte, p *beck.Page) []byte {
 		b = append(b, `,"gap":`...)
 		b = appendGap(b, p.Gap)
 	}
+	b = appendEra(b, p.Era)
 	return append(b, "}\n"...)
 }
 
@@ -217,5 +218,17 @@ func AppendFetched(b []byte, f *beck.Fetched) []byte {
 		b = append(b, `,"lost":`...)
 		b = strconv.AppendInt(b, f.Lost, 10)
 	}
+	if f.Gap {
+		b = append(b, `,"gap":true`...)
+	}
+	b = appendEra(b, f.Era)
 	return append(b, "}\n"...)
+}
+
+func appendEra(b []byte, era string) []byte {
+	if era == "" {
+		return b
+	}
+	b = append(b, `,"era":`...)
+	return appendString(b, era)
 }

@@ -42,6 +42,7 @@ type FetchRequest struct {
 	Max      int      `json:"max,omitempty"`
 	Wait     Duration `json:"wait,omitempty"`
 	Recover  bool     `json:"recover,omitempty"`
+	Era      string   `json:"era,omitempty"`
 }
 
 // SettleRequest settles deliveries of a consumer.

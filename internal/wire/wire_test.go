@@ -86,6 +86,8 @@ func TestProblemOf(t *testing.T) {
 		{fmt.Errorf("x: %w", context.Canceled), CodeUncertain, "x: context canceled"},
 		{errors.Join(beck.ErrUncertain, beck.ErrUnavailable), CodeUncertain, ""},
 		{errors.Join(beck.ErrClosed, beck.ErrUncertain), CodeUncertain, ""},
+		{fmt.Errorf("%w: %w", beck.ErrDurability, context.DeadlineExceeded), CodeDurability, ""},
+		{fmt.Errorf("%w: %w", beck.ErrDurability, beck.ErrUnavailable), CodeDurability, ""},
 		{errors.New("odd"), CodeInternal, "odd"},
 		{&beck.Error{Op: "request", Err: &beck.AnswerError{Service: "s", Text: "no\nway"}}, CodeAnswerError, "no\nway"},
 		{&beck.NotHeldError{Consumer: "c", IDs: []string{"1", "2"}}, CodeNotHeld, "delivery not held by consumer c: 1, 2; all others of the request are settled"},
@@ -134,16 +136,16 @@ func TestAnswers(t *testing.T) {
 	m := &beck.Message{ID: "1-0001", Topic: "t", Body: []byte("x"), Time: at, Attempt: 2}
 
 	page, err := DecodePage(AppendPage(nil, &beck.Page{
-		Messages: []*beck.Message{m, m}, Next: "1-0001", More: true, Gap: &beck.Gap{Topic: "t", After: "0-1", Resume: "start"},
+		Messages: []*beck.Message{m, m}, Next: "1-0001", More: true, Gap: &beck.Gap{Topic: "t", After: "0-1", Resume: "start"}, Era: "e\"1",
 	}))
-	if err != nil || len(page.Messages) != 2 || !same(page.Messages[1], *m) || page.Next != "1-0001" || !page.More || *page.Gap != (Gap{"0-1", "start"}) {
+	if err != nil || page.Era != "e\"1" || len(page.Messages) != 2 || !same(page.Messages[1], *m) || page.Next != "1-0001" || !page.More || *page.Gap != (Gap{"0-1", "start"}) {
 		t.Errorf("page is %+v, %v", page, err)
 	}
 	if page, err = DecodePage([]byte(`{"messages":[],"next":"start","more":false,"gap":null,"of_the_future":{"a":[1,true]}}`)); err != nil || page.Gap != nil {
 		t.Errorf("page is %+v, %v", page, err)
 	}
-	fetched, err := DecodeFetched(AppendFetched(nil, &beck.Fetched{Messages: []*beck.Message{m}, Lease: 30 * time.Second, Next: 1500 * time.Millisecond, More: true, Lost: 7}))
-	if err != nil || len(fetched.Messages) != 1 || !same(fetched.Messages[0], *m) || fetched.Lease != 30*time.Second || fetched.Next != 1500*time.Millisecond || !fetched.More || fetched.Lost != 7 {
+	fetched, err := DecodeFetched(AppendFetched(nil, &beck.Fetched{Messages: []*beck.Message{m}, Lease: 30 * time.Second, Next: 1500 * time.Millisecond, More: true, Lost: 7, Gap: true, Era: "e2"}))
+	if err != nil || fetched.Era != "e2" || len(fetched.Messages) != 1 || !same(fetched.Messages[0], *m) || fetched.Lease != 30*time.Second || fetched.Next != 1500*time.Millisecond || !fetched.More || fetched.Lost != 7 {
 		t.Errorf("fetched is %+v, %v", fetched, err)
 	}
 	ids, err := DecodeIDs(AppendIDs(nil, []string{"1-0001", "1-0002"}))
@@ -174,7 +176,7 @@ func TestEvents(t *testing.T) {
 
 func TestDecode(t *testing.T) {
 	var f FetchRequest
-	if err := Decode([]byte(`{"consumer":"c1","max":5,"wait":"20s","recover":true}`), &f); err != nil || f != (FetchRequest{"c1", 5, Duration(20 * time.Second), true}) {
+	if err := Decode([]byte(`{"consumer":"c1","max":5,"wait":"20s","recover":true,"era":"e1"}`), &f); err != nil || f != (FetchRequest{"c1", 5, Duration(20 * time.Second), true, "e1"}) {
 		t.Errorf("got %+v, %v", f, err)
 	}
 	for _, c := range []struct{ text, says string }{
