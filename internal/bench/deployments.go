@@ -101,18 +101,16 @@ func spread(ctx context.Context, o Options) (*Comparison, error) {
 		"redis+cluster://"+strings.Join(nodes, ","),
 		"redis+shards://"+strings.Join(shards, ","))
 	for _, url := range urls {
-		if _, err := buses.open(ctx, url); err != nil && !strings.Contains(err.Error(), "is not there yet") {
+		if _, err := buses.open(ctx, url); err != nil {
 			return nil, err
 		}
 	}
-	list := []Deployment{
+	return Compare(ctx, []Deployment{
 		{Name: "one instance", Beside: 0, Buses: buses[:1]},
 		{Name: fmt.Sprintf("%d instances", instances), Beside: 0, Buses: buses[1 : 1+instances]},
 		{Name: fmt.Sprintf("cluster of %d", instances), Beside: 1, Buses: buses[1+instances : 2+instances]},
 		{Name: fmt.Sprintf("shards of %d", instances), Beside: 1, Buses: buses[2+instances:]},
-	}
-	list = slices.DeleteFunc(list, func(d Deployment) bool { return len(d.Buses) == 0 })
-	return Compare(ctx, list, o)
+	}, o)
 }
 
 func sentinel(ctx context.Context, o Options) (*Comparison, error) {
