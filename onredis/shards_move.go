@@ -34,9 +34,10 @@ type topicMove struct {
 	instance   func(name string) *engine
 	step       func(step, topic string)
 
-	token   string
-	bytes   int64
-	nothing bool // was there
+	token         string
+	subscriptions []string
+	bytes         int64
+	nothing       bool // was there
 }
 
 // run moves the topic, unless it is not there, or has moved already. done is false if
@@ -145,7 +146,7 @@ func (m *topicMove) goOn(ctx context.Context) error {
 	if err != nil {
 		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), beatTimeout)
 		defer cancel()
-		return errors.Join(err, m.from.putBack(cleaning, m.topic, m.token, "own"))
+		return errors.Join(err, m.from.putBack(cleaning, m.topic, m.token, "own"), m.to.discard(cleaning, m.topic, m.token, m.subscriptions))
 	}
 	m.step(stepDecided, m.topic)
 	return m.settle(ctx, m.to, m.token)
@@ -188,7 +189,7 @@ func (m *topicMove) mark(ctx context.Context, what string) (bool, error) {
 }
 
 // copy copies all keys, the note first.
-func (m *topicMove) copy(ctx context.Context) (err error) {
+func (m *topicMove) copy(ctx context.Context) error {
 	fields, subscriptions, there, err := m.from.readNote(ctx, m.topic, movingPart)
 	if err != nil {
 		return err
@@ -204,13 +205,7 @@ func (m *topicMove) copy(ctx context.Context) (err error) {
 	if _, err := m.to.do(ctx, note, words...); err != nil {
 		return m.to.explain(ctx, err, note, writing)
 	}
-	defer func() {
-		if err != nil {
-			cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), beatTimeout)
-			defer cancel()
-			_ = m.to.discard(cleaning, m.topic, m.token, subscriptions)
-		}
-	}()
+	m.subscriptions = subscriptions
 	for _, key := range m.from.names.all(m.topic, subscriptions) {
 		source := m.from.names.away(m.topic, key, movingPart)
 		if err := m.copyKey(ctx, source, m.to.names.away(m.topic, key, arriving(m.token))); err != nil {

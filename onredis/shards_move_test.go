@@ -244,3 +244,42 @@ func TestReshardRefuses(t *testing.T) {
 		t.Errorf("the set is %s", set.text())
 	}
 }
+
+// TestReshardStopped has a mover stop for longer than its lease, right before it would
+// decide: the topic goes on at its old place meanwhile, and the mover finds out.
+func TestReshardStopped(t *testing.T) {
+	t.Parallel()
+	s := startSeveral(t, 3)
+	names := keys{prefix: "beck:"}
+	e := s.open(t, names, s.hosts[:2]...)
+	t.Cleanup(func() { closeShards(t, e) })
+	ctx, topic := t.Context(), topicsAt(s.hosts)[s.hosts[2]]
+	publish := func(body string) {
+		t.Helper()
+		if _, err := e.Append(ctx, topic, []driver.Message{{Body: []byte(body)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish("a")
+	r := s.newMover(names, s.hosts[:2], s.hosts)
+	r.lease = 300 * time.Millisecond
+	r.step = func(step, _ string) {
+		if step == stepCopied {
+			publish("b") // which waits for the end of the lease, and puts the topic back
+		}
+	}
+	if err := r.run(ctx); !errors.Is(err, driver.ErrUnavailable) || !strings.Contains(err.Error(), "longer than it may") {
+		t.Errorf("the mover that stopped: %v", err)
+	}
+	publish("c")
+	if keys := s.servers[s.hosts[2]].Do("KEYS", "*arriving*"); keys != "" {
+		t.Errorf("what it copied is still there: %s", keys)
+	}
+	s.reshard(t, names, s.hosts[:2], s.hosts)
+	publish("d")
+	page, err := e.Read(ctx, topic, driver.Position{}, 10)
+	if bodies(page.Messages) != `["a" "b" "c" "d"]` || err != nil {
+		t.Errorf("the topic has %s, %v", bodies(page.Messages), err)
+	}
+	s.checkPlaces(t, names, s.hosts)
+}

@@ -226,7 +226,7 @@ func (r *resharder) readSet(ctx context.Context) error {
 			return err
 		case found == nil:
 		case r.set != nil && found.ID != r.set.ID:
-			return fmt.Errorf("%w: the instances belong to different sets: %s and %s", beck.ErrOption, named(r.set.Instances), named(found.Instances))
+			return differ(r.set, found)
 		case r.set == nil || found.Generation > r.set.Generation:
 			r.set = found
 		}

@@ -105,8 +105,7 @@ func enter(ctx context.Context, instances []string, up map[string]*engine, id st
 			continue
 		}
 		if newest != nil && newest.ID != found.ID {
-			return nil, fmt.Errorf("%w: the instances of the address belong to different sets: %s and %s",
-				beck.ErrOption, named(newest.Instances), named(found.Instances))
+			return nil, differ(newest, found)
 		}
 		if newest == nil || found.Generation > newest.Generation {
 			newest = found
@@ -116,10 +115,19 @@ func enter(ctx context.Context, instances []string, up map[string]*engine, id st
 		if err := newest.admits(instances); err != nil {
 			return nil, err
 		}
-		// One that has lost all it had, or is new to a set that is being made.
+		// One that has lost all it had, or is new to a set that is just being made, by
+		// somebody who may be refused.
 		for _, name := range without {
-			if _, err := up[name].swapRecord(ctx, "", newest.text()); err != nil {
+			text, err := up[name].swapRecord(ctx, "", newest.text())
+			if err != nil {
 				return nil, err
+			}
+			now, err := readShardSet(text, name)
+			if err != nil {
+				return nil, err
+			}
+			if now.ID != newest.ID {
+				return nil, differ(newest, now)
 			}
 		}
 		return newest, nil
@@ -128,6 +136,10 @@ func enter(ctx context.Context, instances []string, up map[string]*engine, id st
 		return nil, fmt.Errorf("%w: no instance of %s that can be reached knows the set; for the first start all must be there", driver.ErrUnavailable, named(instances))
 	}
 	return found(ctx, &shardSet{Version: setVersion, ID: id, Generation: 1, Instances: instances}, up)
+}
+
+func differ(a, b *shardSet) error {
+	return fmt.Errorf("%w: the instances of the address belong to different sets: %s and %s", beck.ErrOption, named(a.Instances), named(b.Instances))
 }
 
 // found records a set for the first time. All who do so take the instances in the same
