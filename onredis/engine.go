@@ -90,6 +90,17 @@ func (e *engine) Close(ctx context.Context) error {
 	}
 }
 
+// closing reports whether Close was called. Connections are closed for other causes,
+// too: their node has left the cluster, or is the primary no more.
+func (e *engine) closing() bool {
+	select {
+	case <-e.stop:
+		return true
+	default:
+		return false
+	}
+}
+
 func (e *engine) closeClients() {
 	for _, p := range []*pool{e.work, e.watcher} {
 		if p != nil {
@@ -128,10 +139,8 @@ func (e *engine) Watch(topic string) (<-chan struct{}, func()) {
 // invalidated is called by rueidis, on the goroutine that reads the connection to a
 // node, with the keys that changed, or with nil when any may have. It never blocks.
 func (e *engine) invalidated(node string, changed []rueidis.RedisMessage) {
-	select {
-	case <-e.stop:
+	if e.closing() {
 		return // the connection was closed by Close
-	default:
 	}
 	if changed == nil {
 		if e.cluster == nil {

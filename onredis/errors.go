@@ -44,6 +44,9 @@ func (e *engine) explain(ctx context.Context, err error, key string, did effect)
 		// Client tracking was refused when connecting.
 		return e.explainReply(ctx, err.Error(), key)
 	case unsent && before.cause == driver.ErrClosed, did == reading && errors.Is(err, rueidis.ErrClosing):
+		if !e.closing() {
+			return fmt.Errorf("%w: redis %s: the server that was asked is not in use any more", driver.ErrUnavailable, e.addr)
+		}
 		return fmt.Errorf("%w: redis %s", driver.ErrClosed, e.addr)
 	case unsent && before.cause != nil:
 		hint, is := explainConnection(before.cause)
