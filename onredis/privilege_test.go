@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/beckmq/beck"
 	"github.com/beckmq/beck/internal/driver"
 	"github.com/beckmq/beck/internal/redistest"
 )
@@ -47,6 +48,38 @@ func TestLeastPrivilege(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeAtEnd(t, e)
+	useEverything(t, e, func(string) *redistest.Server { return s })
+	asksMore(t, e, driver.Durability{Replicas: 1, Within: time.Millisecond}, driver.ErrDurability)
+	asksMore(t, e, driver.Durability{Synced: true}, beck.ErrOption)
+	// The others are for other deployments, for a peek at a bad moment and for the
+	// end of a connection.
+	elsewhere := map[string]bool{}
+	for _, name := range strings.Fields("role cluster|slots asking rename dump restore " +
+		"zcount select hello punsubscribe sunsubscribe unsubscribe") {
+		elsewhere[name] = true
+	}
+	used := calls(s)
+	for _, right := range strings.Fields(userOf(t, "beck")) {
+		name, allowed := strings.CutPrefix(right, "+")
+		if allowed && !elsewhere[name] && used[name] == 0 && !usedBelow(used, name) {
+			t.Errorf("the user has a right that nothing needed: %s", right)
+		}
+	}
+}
+
+// asksMore publishes a message that asks for more than to be written.
+func asksMore(t *testing.T, e driver.Engine, d driver.Durability, want error) {
+	t.Helper()
+	_, err := e.Append(t.Context(), "durable", []driver.Message{{Body: []byte("x"), Durability: &d}})
+	if !errors.Is(err, want) {
+		t.Errorf("Append with %+v: %v, want %v", d, err, want)
+	}
+}
+
+// useEverything makes all calls that need rights of their own. owner is the server
+// that has a key.
+func useEverything(t *testing.T, e *engine, owner func(key string) *redistest.Server) {
+	t.Helper()
 	hints, stop := e.Watch("orders")
 	defer stop()
 	join(t, e, "orders", "billing", 100*time.Millisecond)
@@ -68,9 +101,9 @@ func TestLeastPrivilege(t *testing.T) {
 	_, topics := e.Topics(ctx)
 	_, topic := e.Topic(ctx, "orders")
 	_, trim := e.Trim(ctx, "orders", driver.Position{Kind: driver.End})
-	s.Do("XGROUP", "DESTROY", "beck:orders", "billing")
+	owner("beck:orders").Do("XGROUP", "DESTROY", "beck:orders", "billing")
 	_, heal := e.Fetch(ctx, "orders", "billing", driver.FetchRequest{Consumer: "c", Max: 4})
-	err = errors.Join(recovering, topics, topic, trim, heal, e.Leave(ctx, "orders", "billing", "c"), e.Ping(ctx),
+	err := errors.Join(recovering, topics, topic, trim, heal, e.Leave(ctx, "orders", "billing", "c"), e.Ping(ctx),
 		steerAll(ctx, e, ids), e.DeleteSubscription(ctx, "orders", "billing"), e.DeleteTopic(ctx, "orders"))
 	if err != nil {
 		t.Error(err)
@@ -87,20 +120,6 @@ func TestLeastPrivilege(t *testing.T) {
 	stop()
 	if _, err := request(e, "price", "x", time.Second); !errors.Is(err, driver.ErrNoReplier) {
 		t.Errorf("Request to nobody: %v", err)
-	}
-	// The others are for other deployments, for levels of durability, for a peek
-	// at a bad moment and for the end of a connection.
-	elsewhere := map[string]bool{}
-	for _, name := range strings.Fields("wait config|get role cluster|slots cluster|shards asking " +
-		"zcount select hello punsubscribe sunsubscribe unsubscribe") {
-		elsewhere[name] = true
-	}
-	used := calls(s)
-	for _, right := range strings.Fields(userOf(t, "beck")) {
-		name, allowed := strings.CutPrefix(right, "+")
-		if allowed && !elsewhere[name] && used[name] == 0 && !usedBelow(used, name) {
-			t.Errorf("the user has a right that nothing needed: %s", right)
-		}
 	}
 }
 

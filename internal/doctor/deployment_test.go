@@ -34,6 +34,12 @@ func TestSentinel(t *testing.T) {
 	}
 	g.Primary().Do("CONFIG", "SET", "min-replicas-to-write", "0")
 	mustLook(t, url).wants(t, "warn min-replicas: cut off")
+	g.Sentinels[0].Do("ACL", "SETUSER", "beck-sentinel", "-client|tracking", "resetchannels")
+	r = mustLook(t, url)
+	r.wants(t, "warn min-replicas: cut off", "danger permissions: at the sentinels")
+	if !strings.Contains(strings.Join(strings.Fields(r.Text()), " "), "+client|tracking +subscribe &+switch-master") {
+		t.Error(r.Text())
+	}
 	if _, err := look(t, strings.Replace(url, redistest.MasterName, "other", 1)); !errors.Is(err, beck.ErrOption) {
 		t.Errorf("another name: %v", err)
 	}

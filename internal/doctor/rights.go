@@ -59,12 +59,14 @@ var parts = []part{
 	}},
 	{name: "replicated", level: Warn, says: "messages can't be published at a level with replicas",
 		trials: []trial{{"+wait", "WAIT 0 1"}}},
-	{name: "synced", level: Warn, says: "messages can't be published as synced", since: [3]int{7, 2, 0},
+	{name: "synced", level: Warn, says: "messages can't be published as synced", since: [3]int{7, 4, 3},
 		trials: []trial{{"+waitaof", "WAITAOF 0 0 1"}}},
 	{name: "sentinel", level: Danger, says: "beck can't make sure that a server is the primary", kind: only(redisaddr.Sentinel),
 		trials: []trial{{"+role", "ROLE"}}},
 	{name: "cluster", level: Danger, says: "beck can't find topics, or loses sight of those that move", kind: only(redisaddr.Cluster),
-		trials: []trial{{"+cluster|slots", "CLUSTER SLOTS"}, {"+cluster|shards", "CLUSTER SHARDS"}, {"+asking", "ASKING"}}},
+		trials: []trial{{"+cluster|slots", "CLUSTER SLOTS"}, {"+asking", "ASKING"}}},
+	{name: "reshard", level: Warn, says: "beck reshard can't move topics", kind: only(redisaddr.Shards),
+		trials: []trial{{"+rename", "RENAME $T $T"}, {"+dump", "DUMP $T"}, {"+restore", "RESTORE $T x x"}}},
 }
 
 // missing is what one server refuses.

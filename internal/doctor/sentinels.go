@@ -22,6 +22,7 @@ type sentinel struct {
 	state   map[string]string // nil if the user may not ask
 	others  []string          // replicas
 	quorum  error             // of CKQUORUM
+	lacks   []string          // rights that beck needs
 }
 
 // fromSentinels asks the sentinels who the primary is, and looks at themselves.
@@ -102,6 +103,12 @@ func (v *visit) askSentinel(ctx context.Context, a *redisaddr.Address) *sentinel
 		}
 	}
 	_, s.quorum = c.do(ctx, "SENTINEL", "CKQUORUM", v.addr.Master)
+	// SUBSCRIBE is last: this connection takes nothing else then.
+	for _, t := range []trial{{"+ping", "PING"}, {"+client|tracking", "CLIENT TRACKING OFF"}, {"+subscribe &+switch-master", "SUBSCRIBE +switch-master"}} {
+		if _, err := c.do(ctx, strings.Fields(t.command)...); denied(err) {
+			s.lacks = append(s.lacks, t.right)
+		}
+	}
 	return s
 }
 
@@ -142,6 +149,9 @@ func (v *visit) judgeSentinels(all []*sentinel, primaries []string) {
 			v.report.add("", danger(check, "bring the other sentinels back", "%d of %d don't answer: there is no majority for a failover", silent, s.known))
 		case s.known >= 3:
 			v.report.add(s.addr, ok(check, "%d, and a failover is possible", s.known))
+		}
+		if len(s.lacks) > 0 {
+			v.report.add(s.addr, danger("permissions", grant+strings.Join(s.lacks, " "), "%s lacks rights at the sentinels: beck can't connect, or doesn't hear of failovers", user))
 		}
 		if after := number(s.state, "down-after-milliseconds"); after > 60_000 {
 			v.report.add(s.addr, warn(check, "SENTINEL SET "+v.addr.Master+" down-after-milliseconds 10000",
