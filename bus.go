@@ -2,6 +2,7 @@ package beck
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,6 +49,7 @@ type Bus struct {
 	readers readers
 	queues  queues
 	pulls   pulls
+	mark    string // of eras that this bus hands out
 
 	// ctx ends when Close begins; hard ends when Close gives up waiting.
 	ctx, hard    context.Context
@@ -81,7 +83,7 @@ func New(engine driver.Engine, o *Options) (*Bus, error) {
 	if err := checkDurability(o.Durability); err != nil {
 		return nil, fmt.Errorf("beck: %w", err)
 	}
-	b := &Bus{engine: engine, log: o.Logger, maxBody: o.MaxBody, before: o.Publishing}
+	b := &Bus{engine: engine, log: o.Logger, maxBody: o.MaxBody, before: o.Publishing, mark: rand.Text()[:8] + "."}
 	if o.Durability != (Durability{}) {
 		durable := o.Durability
 		b.durable = &durable

@@ -184,7 +184,7 @@ func (c *consumer) fetchLoop(stop, handlers context.Context) error {
 	// crash.
 	recovering, failed := c.named, false
 	lost := 0 // fetches whose answers were lost, in a row
-	var era era
+	var seen eras
 	for {
 		room := c.awaitRoom(stop)
 		if room == 0 {
@@ -212,7 +212,7 @@ func (c *consumer) fetchLoop(stop, handlers context.Context) error {
 			continue
 		}
 		trouble.over(c.log, what)
-		if era.followed(got.Era) {
+		if seen.changed(got.Era) {
 			c.mayHaveLost()
 		}
 		if got.Lost > 0 {

@@ -4,22 +4,52 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"sync"
 )
 
 // An era is what an engine calls the time in which it loses nothing that it has
 // confirmed: if it changes between two reads, something may be lost, wherever the
 // reader is. The empty one says nothing.
-type era string
+//
+// Only the bus that saw them can tell eras apart: each counts by itself, from when it
+// was opened. So what it hands out begins with a mark of its own, and an era with
+// another mark, of another server or of one that was restarted, may be any. Where one is
+// seen for the first time, it counts as a change: nobody knows what was before it.
+type eras map[string]string // mark → the newest era with it
 
-// followed takes note of the era of another read, and reports whether it has changed.
-func (e *era) followed(by string) (changed bool) {
-	was := *e
-	if by == "" {
+// maxEras bounds how many marks are remembered; there are as many as there are servers.
+const maxEras = 64
+
+// mark is what an era begins with.
+func mark(of string) string { return of[:strings.LastIndexByte(of, '.')+1] }
+
+// marked is an era of this bus's engine as it is handed out.
+func (b *Bus) marked(of string) string {
+	if of == "" {
+		return ""
+	}
+	return b.mark + of
+}
+
+// changed takes note of the era of a read, and reports whether it is another one.
+func (e *eras) changed(of string) bool {
+	if of == "" || (*e)[mark(of)] == of {
 		return false
 	}
-	*e = era(by)
-	return was != "" && was != era(by)
+	first := len(*e) == 0
+	e.set(of)
+	return !first
+}
+
+func (e *eras) set(of string) {
+	if *e == nil {
+		*e = eras{}
+	}
+	if len(*e) >= maxEras {
+		clear(*e)
+	}
+	(*e)[mark(of)] = of
 }
 
 // note takes note of the era of a read that began in a turn of the reader's. It returns
@@ -31,30 +61,37 @@ func (e *era) followed(by string) (changed bool) {
 func (r *reader) note(of string, began int) (turn int, stale bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case of == "" || of == r.era:
+	if of == "" || r.eras[mark(of)] == of {
 		return r.turn, false
-	case r.era == "":
-		r.era = of
-		return r.turn, false
-	case r.turn != began:
+	}
+	if len(r.eras) > 0 && r.turn != began {
 		return 0, true
 	}
-	r.era = of
+	r.begin(of)
+	return r.turn, false
+}
+
+// begin begins another era, or the first one. r.mu is held.
+func (r *reader) begin(of string) {
+	if !r.eras.changed(of) {
+		return
+	}
 	r.turn++
 	r.forget()
 	r.wake()
 	r.bus.log.Warn("beck: messages that were stored may be lost; who follows the topic is told", "topic", r.topic)
-	return r.turn, false
 }
 
 // enter returns the turn of a follower who begins in an era.
 func (r *reader) enter(ctx context.Context, of string) (turn int) {
 	r.mu.Lock()
-	if r.era == "" {
-		r.era = of
+	known := ""
+	if of != "" {
+		if known = r.eras[mark(of)]; known == "" {
+			r.begin(of)
+		}
 	}
-	if of == "" || of == r.era {
+	if known == "" || known == of {
 		defer r.mu.Unlock()
 		return r.turn
 	}
@@ -64,7 +101,7 @@ func (r *reader) enter(ctx context.Context, of string) (turn int) {
 	_, err := r.read(ctx, FromNew)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err == nil && of == r.era {
+	if err == nil && r.eras[mark(of)] == of {
 		return r.turn
 	}
 	return r.turn - 1

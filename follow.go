@@ -83,7 +83,7 @@ func (b *Bus) beginning(ctx context.Context, topic string, from Position) (begin
 			return err
 		}
 		found, err := b.engine.Read(ctx, topic, p, 1)
-		of = found.Era
+		of = b.marked(found.Era)
 		switch p.Kind {
 		case driver.End:
 			from = behind(found.Last)

@@ -17,7 +17,7 @@ type Page struct {
 	// Era is another one than that of the page before if the engine may have lost
 	// messages that were stored, as at a failover of Redis to a replica that was
 	// behind; those who follow are told by a Gap. Empty if the engine can't tell, or
-	// loses none.
+	// loses none. Those of two buses, or of two servers, can't be compared.
 	Era string
 
 	turn    int // of the reader's, see reader.note

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -98,7 +99,9 @@ type FetchOptions struct {
 
 	// Era is that of the Fetched before, with which the new one is compared to find a
 	// Gap. Defaults to what this bus remembers of the consumer, which is enough for one
-	// that always asks by the same bus.
+	// that always asks by the same bus. One of another bus, such as that of a server
+	// before it was restarted, is a Gap, since nothing is known of what was between,
+	// unless this bus remembers the consumer.
 	Era string
 }
 
@@ -157,10 +160,12 @@ func (b *Bus) Fetch(ctx context.Context, topic, subscription string, o *FetchOpt
 
 func (b *Bus) fetchWait(ctx context.Context, topic, subscription string, wait time.Duration, last string, req driver.FetchRequest) (*Fetched, error) {
 	who := [3]string{topic, subscription, req.Consumer}
-	if last == "" {
-		last = b.pulls.get(who)
+	// What another bus said can't be compared: what this one remembers is better.
+	if known := b.pulls.get(who); known != "" && !strings.HasPrefix(last, b.mark) {
+		last = known
 	}
-	seen := era(last)
+	var seen eras
+	seen.changed(last)
 	var hints <-chan struct{}
 	var over <-chan time.Time
 	if wait > 0 {
@@ -181,9 +186,10 @@ func (b *Bus) fetchWait(ctx context.Context, topic, subscription string, wait ti
 			b.release(topic, subscription, req.Consumer, f.Messages)
 			return nil, context.Cause(ctx)
 		}
-		gap := seen.followed(f.Era)
-		if f.Era != "" {
-			b.pulls.set(who, f.Era)
+		of := b.marked(f.Era)
+		gap := seen.changed(of)
+		if of != "" {
+			b.pulls.set(who, of)
 		}
 		if gap {
 			b.stats.gaps.Add(1)
@@ -192,7 +198,7 @@ func (b *Bus) fetchWait(ctx context.Context, topic, subscription string, wait ti
 			b.stats.delivered.Add(uint64(len(f.Messages)))
 			return &Fetched{
 				Messages: shared(topic, f.Messages), Lease: f.Lease, More: f.More, Next: f.Next,
-				Lost: f.Lost, Gap: gap, Era: f.Era,
+				Lost: f.Lost, Gap: gap, Era: of,
 			}, nil
 		}
 		req.Recover = false

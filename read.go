@@ -48,7 +48,7 @@ func (b *Bus) readUpTo(ctx context.Context, topic string, from Position, max int
 		if err != nil {
 			break
 		}
-		if of := era(page.Era); next.Gap != nil || of.followed(next.Era) {
+		if next.Gap != nil || page.Era != "" && next.Era != "" && next.Era != page.Era {
 			break // The next Read finds it again, and tells of it first.
 		}
 		page.Messages = append(page.Messages, next.Messages...)
@@ -82,7 +82,7 @@ func (b *Bus) readPage(ctx context.Context, topic string, from Position, max int
 	if err != nil {
 		return nil, err
 	}
-	page := &Page{More: got.More, Next: behind(got.Last), Era: got.Era}
+	page := &Page{More: got.More, Next: behind(got.Last), Era: b.marked(got.Era)}
 	messages := got.Messages
 	if resume {
 		switch {

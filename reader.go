@@ -46,8 +46,8 @@ type reader struct {
 	removed int        // how often messages were removed: what was read before is not kept
 	size    int        // messages that make a full page
 	hint    chan struct{}
-	era     string // of the last read
-	turn    int    // how often the era has changed
+	eras    eras // of the last reads
+	turn    int  // how often the era has changed
 	// idle is the end of the topic at the last read, and idleHint the hint that
 	// has to come before it is worth reading from there again.
 	idle     Position
