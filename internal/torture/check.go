@@ -1,0 +1,248 @@
+package torture
+
+import (
+	"sort"
+	"strconv"
+	"time"
+)
+
+// Check reads the histories in a directory and decides.
+func Check(dir string) (*Report, error) {
+	r, err := load(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range r.topics {
+		r.checkTopic(t)
+	}
+	followers := map[string][]*follower{}
+	for _, f := range r.readers {
+		if f.name != Audit {
+			followers[f.topic] = append(followers[f.topic], r.checkFollower(f))
+		}
+	}
+	for _, s := range r.subs {
+		r.checkSubscription(s)
+	}
+	for _, s := range r.streams {
+		r.checkStream(s, followers[s.topic])
+	}
+	r.report.LongestPublishStall = r.acks.longest()
+	r.report.LongestDeliveryStall = r.deliveries.longest()
+	return r.report, nil
+}
+
+// Levels of durability, as a publisher states them.
+const (
+	Written    = "written"
+	Replicated = "replicated"
+	Synced     = "synced"
+)
+
+// checkTopic checks the order of what is stored at the end: that of each publisher,
+// and that of publishes of which one had returned before the other began.
+func (r *record) checkTopic(t *topicLog) {
+	sorted := t.order()
+	last := map[*stream]int64{}
+	places := map[*stream]map[int64]string{}
+	earliest := int64(forever) // of the ends of all publishes behind
+	for i := len(sorted) - 1; i >= 0; i-- {
+		e := t.entries[sorted[i]]
+		if !e.present {
+			continue
+		}
+		if places[e.stream] == nil {
+			places[e.stream] = map[int64]string{}
+		}
+		if other := places[e.stream][e.n]; other != "" {
+			r.report.Twice.add("%s: %s %d is stored as %s and as %s", t.name, e.stream.name, e.n, e.id, other)
+			continue
+		}
+		places[e.stream][e.n] = e.id
+		m := e.stream.at(e.n)
+		if m.delay > 0 || m.outcome < weak {
+			continue
+		}
+		if behind := last[e.stream]; behind != 0 && behind <= e.n {
+			r.report.Disordered.add("%s: %s %d stands before %d", t.name, e.stream.name, behind, e.n)
+		}
+		last[e.stream] = e.n
+		if earliest < m.begun-clockSlack {
+			r.report.Disordered.add("%s: %s %d stands before a message that was acknowledged %d ms before it was published",
+				t.name, e.stream.name, e.n, (m.begun-earliest)/1000)
+		}
+		earliest = min(earliest, m.ended)
+	}
+}
+
+// checkStream looks for messages that were published and not delivered.
+func (r *record) checkStream(s *stream, followers []*follower) {
+	t := r.topic(s.topic)
+	for i := range s.messages {
+		m := &s.messages[i]
+		switch m.outcome {
+		case acked:
+			r.report.Published++
+		case weak:
+			r.report.Weak++
+		case denied:
+			r.report.Denied++
+		default:
+			r.report.Unsure++
+		}
+		if m.outcome != acked || !t.audited || m.entry != 0 && t.entries[m.entry-1].present {
+			continue
+		}
+		n := int64(i) + 1
+		if r.copied(t, s, n) {
+			continue
+		}
+		w := r.taken(s, m)
+		switch {
+		case w == nil:
+			r.report.Lost.add("%s: %s %d, acknowledged as %s, is not there at the end", s.topic, s.name, n, s.level)
+			continue
+		case w.harm == Destroys:
+			r.report.Destroyed++
+		default:
+			r.report.Window.Messages++
+			r.report.Window.Span = max(r.report.Window.Span, time.Duration(w.from-m.ended)*time.Microsecond)
+		}
+		for _, f := range followers {
+			f.mustKnow(r, s, n, m, w)
+		}
+	}
+}
+
+// copied reports whether a message that isn't under the id that is known of it is
+// there under another one: a deduplicated one, published again after it was lost.
+func (r *record) copied(t *topicLog, s *stream, n int64) bool {
+	if !s.once {
+		return false
+	}
+	if t.copies == nil {
+		t.copies = map[string]bool{}
+		for i := range t.entries {
+			if e := &t.entries[i]; e.present && e.stream.once {
+				t.copies[e.stream.name+" "+strconv.FormatInt(e.n, 10)] = true
+			}
+		}
+	}
+	return t.copies[s.name+" "+strconv.FormatInt(n, 10)]
+}
+
+// taken returns the fault that may have taken a message away, or nil.
+func (r *record) taken(s *stream, m *message) *window {
+	for i := range r.windows {
+		w := &r.windows[i]
+		switch {
+		case w.harm == Destroys && m.begun <= w.to:
+			return w
+		case w.harm == Fails && s.level == Written && m.begun <= w.to && m.ended >= w.from-failWindow:
+			return w
+		}
+	}
+	return nil
+}
+
+// failWindow is how long before a failover a message may have been acknowledged
+// that is lost by it.
+const failWindow = int64(60 * time.Second / time.Microsecond)
+
+// follower is a reader, with what is needed to know what it was told.
+type follower struct {
+	*reader
+	gaps  []int   // the places of the gaps among the items
+	begun []int64 // for each item, the latest begin of a publish up to it
+	knows map[int32]bool
+}
+
+// checkFollower checks that a follower saw a topic in order, each message once, and
+// everything, or was told.
+func (r *record) checkFollower(f *reader) *follower {
+	t := r.topic(f.topic)
+	sorted := t.order()
+	out := &follower{reader: f, begun: make([]int64, len(f.items)), knows: map[int32]bool{}}
+	silent := map[int32]bool{}
+	last := int32(-1) // the rank of the last message, or -1
+	told := true      // the first message may be any that nothing present stands before
+	var life int32
+	var latest int64
+	for i, it := range f.items {
+		if it.entry < 0 {
+			out.gaps = append(out.gaps, i)
+			out.begun[i] = latest
+			told = true
+			continue
+		}
+		rank := t.ranks[it.entry]
+		e := &t.entries[it.entry]
+		latest = max(latest, e.stream.at(e.n).begun)
+		out.begun[i] = latest
+		if last >= 0 && rank <= last && !told {
+			r.report.Disordered.add("%s: %s got %s behind %s", f.topic, f.name, e.id, t.entries[sorted[last]].id)
+		}
+		for skipped := last + 1; skipped < rank && !told; skipped++ {
+			// What was acknowledged and is not there any more is judged by
+			// checkStream. What nobody was promised may go while the follower
+			// does not run.
+			missed := &t.entries[sorted[skipped]]
+			if missed.present || it.life == life && missed.stream.at(missed.n).outcome != acked {
+				silent[sorted[skipped]] = true
+				r.report.SilentGaps.add("%s: %s got %s and never %s before it", f.topic, f.name, e.id, missed.id)
+			}
+		}
+		if out.knows[it.entry] {
+			r.report.Disordered.add("%s: %s got %s twice", f.topic, f.name, e.id)
+		}
+		out.knows[it.entry] = true
+		if told || rank > last {
+			last = rank
+		}
+		told, life = false, it.life
+	}
+	for _, i := range sorted {
+		if e := &t.entries[i]; e.present && !out.knows[i] && !silent[i] {
+			r.report.Lost.add("%s: %s never got %s (%s %d)", f.topic, f.name, e.id, e.stream.name, e.n)
+		}
+	}
+	return out
+}
+
+// mustKnow checks that a follower saw a message that a fault took away, or was told
+// by a gap that something is missing at its place.
+func (f *follower) mustKnow(r *record, s *stream, n int64, m *message, w *window) {
+	if m.entry != 0 && f.knows[m.entry-1] {
+		return
+	}
+	// Its place is before the first message whose publish began after it entered
+	// the topic.
+	behind := sort.Search(len(f.begun), func(i int) bool { return f.begun[i] > m.ended+m.delay })
+	g := sort.Search(len(f.gaps), func(i int) bool { return f.items[f.gaps[i]].at >= m.begun })
+	switch {
+	case g < len(f.gaps) && f.gaps[g] <= behind:
+	case m.delay > 0 && m.begun+m.delay >= w.from:
+		// It had not entered the topic, so nothing is missing in it.
+	case w.harm == Fails && f.wasAway(behind, w):
+		r.report.Window.Away++
+	case behind == len(f.begun) && len(f.items) > 0 && f.items[len(f.items)-1].at < m.begun:
+		r.report.Lost.add("%s: %s got nothing any more after %s %d", f.topic, f.name, s.name, n)
+	default:
+		r.report.SilentGaps.add("%s: %s was not told that %s %d is missing", f.topic, f.name, s.name, n)
+	}
+}
+
+// wasAway reports whether the follower that got an item had not run since before a
+// fault: it may find the last message it knew, and can't know of those behind it.
+func (f *follower) wasAway(item int, w *window) bool {
+	if item >= len(f.items) || item == 0 {
+		return true
+	}
+	life := f.items[item].life
+	for i := item; i >= 0 && f.items[i].life == life; i-- {
+		if f.items[i].at < w.from {
+			return false
+		}
+	}
+	return true
+}
