@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"internal/redistest":        {},
 	"internal/acceptance":       {},
 	"internal/doctor":           {"", "internal/redisaddr", "github.com/cockroachdb/pebble/v2/vfs"},
+	"internal/torture":          {""},
 	"internal/bench":            {"", "internal/redisaddr", "ondisk", "onredis", "onhttp", "github.com/redis/rueidis", "github.com/cockroachdb/pebble/v2"},
 	"internal/cli":              {"", "internal/redisaddr", "archive", "cron", "ondisk", "onredis", "onhttp", "internal/server", "internal/wire", "internal/bench", "internal/doctor", "github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/prometheus/client_golang", "golang.org/x/term"},
 	"cmd/beck":                  {"internal/cli", "github.com/spf13/cobra", "github.com/prometheus/client_golang"},

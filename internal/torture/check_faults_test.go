@@ -44,21 +44,21 @@ func TestVerdictsOnFaults(t *testing.T) {
 		{"twice for no reason", func(h told) { h.add("consumer.1", again(20)...) }, "unexplained duplicates 1", nil},
 		{"twice after a crash", func(h told) {
 			endless(h)
-			h.add("main.0", fault("kill", Kills, "consumer.0", 110, 112)...)
+			h.add("main.0", struck("kill", Kills, "consumer.0", 110, 112)...)
 			h.add("consumer.1", again(200)...)
 		}, "", duplicates(map[string]int{causeCrash: 1})},
 		{"a crash of another process", func(h told) {
 			endless(h)
-			h.add("main.0", fault("kill", Kills, "consumer.3", 110, 112)...)
+			h.add("main.0", struck("kill", Kills, "consumer.3", 110, 112)...)
 			h.add("consumer.1", again(200)...)
 		}, "unexplained duplicates 1", nil},
 		{"a crash long after the acknowledgement", func(h told) {
-			h.add("main.0", fault("kill", Kills, "consumer.0", 9_000, 9_001)...)
+			h.add("main.0", struck("kill", Kills, "consumer.0", 9_000, 9_001)...)
 			h.add("consumer.1", again(9_500)...)
 		}, "unexplained duplicates 1", nil},
 		{"a consumer stood still", func(h told) {
 			endless(h)
-			h.add("main.0", fault("stop", Stops, "consumer.0", 57, 400)...)
+			h.add("main.0", struck("stop", Stops, "consumer.0", 57, 400)...)
 			h.add("consumer.1", again(200)...)
 		}, "", duplicates(map[string]int{causeLease: 1})},
 		{"a consumer did not run", func(h told) {
@@ -71,41 +71,41 @@ func TestVerdictsOnFaults(t *testing.T) {
 			h.add("consumer.1", again(200)...)
 		}, "unexplained duplicates 1", nil},
 		{"an acknowledgement was not stored", func(h told) {
-			h.add("main.0", fault("partition", Cuts, "redis", 50, 400)...)
+			h.add("main.0", struck("partition", Cuts, "redis", 50, 400)...)
 			h.add("consumer.1", again(500)...)
 		}, "", duplicates(map[string]int{causeUnsettled: 1})},
 		{"an acknowledgement was stored before the fault", func(h told) {
-			h.add("main.0", fault("partition", Cuts, "redis", 9_000, 9_400)...)
+			h.add("main.0", struck("partition", Cuts, "redis", 9_000, 9_400)...)
 			h.add("consumer.1", again(5_000)...)
 		}, "unexplained duplicates 1", nil},
 		{"a clock jumps", func(h told) {
 			endless(h)
-			h.add("main.0", fault("jump", Jumps, "redis", 60, 61)...)
+			h.add("main.0", struck("jump", Jumps, "redis", 60, 61)...)
 			h.add("consumer.1", again(15)...)
 		}, "", duplicates(map[string]int{causeLease: 1})},
 		{"a group is destroyed", func(h told) {
-			h.add("main.0", fault("destroy", Forgets, "redis", 60, 61)...)
+			h.add("main.0", struck("destroy", Forgets, "redis", 60, 61)...)
 			late := got(5, 1).after(20)
 			h.add("consumer.1", late, done(5, "ack").after(20))
 		}, "", duplicates(map[string]int{causeGroup: 1})},
 		{"a flush, and everybody is told", func(h told) {
 			gone(h, 4, 5)
-			h.add("main.0", fault("flush", Destroys, "redis", 60, 61)...)
+			h.add("main.0", struck("flush", Destroys, "redis", 60, 61)...)
 			gap(h, "follower.1", 0, 62)
 		}, "", func(r *Report) bool { return r.Destroyed == 2 && r.GapsTold == 1 }},
 		{"a flush of which nobody tells", func(h told) {
 			gone(h, 4, 5)
-			h.add("main.0", fault("flush", Destroys, "redis", 60, 61)...)
+			h.add("main.0", struck("flush", Destroys, "redis", 60, 61)...)
 		}, "silent gaps 2", nil},
 		{"a flush takes what came after it", func(h told) {
 			gone(h, 8)
-			h.add("main.0", fault("flush", Destroys, "redis", 60, 61)...)
+			h.add("main.0", struck("flush", Destroys, "redis", 60, 61)...)
 			gap(h, "follower.1", 0, 62)
 		}, "lost 2", nil},
 		{"a failover loses what was only written", func(h told) {
 			written(h)
 			gone(h, 8, 9)
-			h.add("main.0", fault("failover", Fails, "redis", 95, 99)...)
+			h.add("main.0", struck("failover", Fails, "redis", 95, 99)...)
 			gap(h, "follower.1", 2, 100)
 		}, "", func(r *Report) bool {
 			w := r.Window
@@ -114,17 +114,17 @@ func TestVerdictsOnFaults(t *testing.T) {
 		{"a failover loses what was only written, and does not tell", func(h told) {
 			written(h)
 			gone(h, 8, 9)
-			h.add("main.0", fault("failover", Fails, "redis", 95, 99)...)
+			h.add("main.0", struck("failover", Fails, "redis", 95, 99)...)
 		}, "silent gaps 2", nil},
 		{"a failover loses what was replicated", func(h told) {
 			gone(h, 8)
-			h.add("main.0", fault("failover", Fails, "redis", 95, 99)...)
+			h.add("main.0", struck("failover", Fails, "redis", 95, 99)...)
 			gap(h, "follower.1", 2, 100)
 		}, "lost 2", nil},
 		{"a follower was away when a failover lost something", func(h told) {
 			written(h)
 			gone(h, 6)
-			h.add("main.0", fault("failover", Fails, "redis", 63, 64)...)
+			h.add("main.0", struck("failover", Fails, "redis", 63, 64)...)
 		}, "", func(r *Report) bool { return r.Window.Messages == 1 && r.Window.Away == 1 }},
 	} {
 		t.Run(c.name, func(t *testing.T) { verify(t, c.change, c.broken, c.also) })

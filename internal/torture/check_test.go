@@ -112,7 +112,7 @@ func (h told) change(process string, n int64, f func(*Event)) {
 
 func (h told) add(process string, events ...Event) { h[process] = append(h[process], events...) }
 
-func fault(name string, harm Harm, target string, from, to int64) []Event {
+func struck(name string, harm Harm, target string, from, to int64) []Event {
 	return []Event{{Kind: Fault, Name: name, Harm: harm, Target: target, Mono: from}, {Kind: Healed, Target: target, Mono: to}}
 }
 
@@ -213,6 +213,22 @@ func TestVerdicts(t *testing.T) {
 			c := h["consumer.0"]
 			c[2], c[3], c[4], c[5] = c[4], c[5], c[2], c[3]
 		}, "out of order 1", nil},
+		{"the order of a key among consumers that give back", func(h told) {
+			c := h["consumer.0"]
+			c[2], c[3], c[4], c[5] = c[4], c[5], c[2], c[3]
+			h["main.0"][0].GivenBack = "always"
+		}, "", nil},
+		{"the order of a key where a server may give back", func(h told) {
+			c := h["consumer.0"]
+			c[2], c[3], c[4], c[5] = c[4], c[5], c[2], c[3]
+			h["main.0"][0].GivenBack = "cuts"
+		}, "out of order 1", nil},
+		{"the order of a key where a server gave back", func(h told) {
+			c := h["consumer.0"]
+			c[2], c[3], c[4], c[5] = c[4], c[5], c[2], c[3]
+			h["main.0"][0].GivenBack = "cuts"
+			h.add("main.0", struck("cut", Cuts, "link", 22, 24)...)
+		}, "", nil},
 		{"something is left", func(h told) { h.add("main.0", Event{Kind: Left, Text: "3 pending"}) }, "stuck 1", nil},
 		{"a handler never ended", func(h told) {
 			h["consumer.0"] = h["consumer.0"][:len(h["consumer.0"])-1]

@@ -32,7 +32,7 @@ func (r *record) checkSubscription(s *subscription) {
 		}
 	}
 	for _, suspect := range s.suspects {
-		if !s.before(suspect) {
+		if !s.before(suspect) && !r.givenBack(s, suspect) {
 			r.report.Disordered.add("%s", suspect.text)
 		}
 	}
@@ -45,6 +45,15 @@ func (s *subscription) before(u suspect) bool {
 		return cmp.Or(strings.Compare(d.stream.name, u.stream.name), cmp.Compare(d.n, u.n))
 	})
 	return found && s.deliveries[i].at < u.at
+}
+
+// givenBack reports whether another consumer may have had a message and given it
+// back, so that it comes late.
+func (r *record) givenBack(s *subscription, u suspect) bool {
+	begun := u.stream.at(u.n).begun
+	return s.givenBack == "always" || s.givenBack == "cuts" && slices.ContainsFunc(r.windows, func(w window) bool {
+		return w.harm == Cuts && w.from <= u.at && w.to >= begun
+	})
 }
 
 func (r *record) checkDelivered(s *subscription, p *stream, got []bool) {
@@ -103,8 +112,9 @@ func (r *record) tookAway(s *subscription, d *delivery) bool {
 		return false
 	}
 	for _, w := range r.windows {
+		// It may have been leased before the fault and be handled after it.
 		lossy := w.harm == Destroys || w.harm == Fails && (d.stream.level == Written || m.outcome != acked)
-		if lossy && w.to >= d.at {
+		if lossy && w.to >= m.begun {
 			return true
 		}
 	}

@@ -29,7 +29,10 @@ const (
 	Stalled Kind = "stalled"
 
 	// Due: a reader that is due every message of Topic. Role is "follower",
-	// "subscription" or "queue", Sub its name, Took its lease.
+	// "subscription" or "queue", Sub its name, Took its lease. GivenBack says when
+	// messages come late, because another consumer had them and gave them back
+	// unhandled: "always" where slow consumers do, "cuts" where a server does when
+	// it loses its client.
 	Due Kind = "due"
 
 	// Begun: a publish of Count messages from N on begins. Delay, Once and Level
@@ -121,7 +124,9 @@ type Event struct {
 	Name   string `json:"name,omitempty"`
 	Target string `json:"target,omitempty"`
 	Harm   Harm   `json:"harm,omitempty"`
-	Took   int64  `json:"took,omitempty"` // microseconds
+
+	GivenBack string `json:"given_back,omitempty"`
+	Took      int64  `json:"took,omitempty"` // microseconds
 }
 
 // History is what one process writes down. It may be used by many goroutines.

@@ -31,7 +31,7 @@ func (l *life) publishing(e Event) error {
 			break
 		}
 		s := l.subscription(e.Topic, e.Sub)
-		s.lease, s.queue = e.Took, e.Role == "queue"
+		s.lease, s.queue, s.givenBack = e.Took, e.Role == "queue", e.GivenBack
 	case Fault:
 		l.report.Faults[e.Name]++
 		l.windows = append(l.windows, window{name: e.Name, target: e.Target, harm: e.Harm, from: e.Wall, to: forever})

@@ -115,6 +115,7 @@ type item struct {
 type subscription struct {
 	topic, name string
 	queue       bool
+	givenBack   string
 	lease       int64
 	deliveries  []delivery
 	suspects    []suspect
