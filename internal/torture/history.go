@@ -85,6 +85,8 @@ const (
 	Forgets Harm = "forgets"
 	// Destroys removes messages.
 	Destroys Harm = "destroys"
+	// Moves has topics go to another server. It explains nothing.
+	Moves Harm = "moves"
 	// Jumps has leases end before their time.
 	Jumps Harm = "jumps"
 )

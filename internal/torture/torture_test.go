@@ -14,6 +14,10 @@ func TestRedis(t *testing.T) { torture(t, "redis", Synced, oneRedis) }
 
 func TestDisk(t *testing.T) { torture(t, "disk", Synced, diskServer) }
 
+func TestSentinel(t *testing.T)        { torture(t, "sentinel", Replicated, sentinels) }
+func TestCluster(t *testing.T)         { torture(t, "cluster", Replicated, cluster) }
+func TestSentinelWritten(t *testing.T) { torture(t, "sentinel", Written, sentinels) }
+
 func torture(t *testing.T, name, level string, deploy func(*testing.T, bool) deployment) {
 	t.Parallel()
 	p := plan{seed: uint64(time.Now().UnixNano() % 1_000_000), length: 12 * time.Second, level: level, calm: time.Second, every: 60 * time.Millisecond}

@@ -1,0 +1,124 @@
+package torture
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/beckmq/beck/internal/redistest"
+)
+
+// stored are the arguments of servers that have others to fall back on.
+var stored = []string{"--appendonly", "yes", "--appendfsync", "everysec"}
+
+// sentinels are a primary, a replica and three sentinels. There is no proxy before
+// them: they tell their clients where the primary is.
+func sentinels(t *testing.T, _ bool) deployment {
+	g := redistest.Sentinel(t, stored...)
+	d := deployment{name: "sentinel", at: []string{g.URL()}, direct: g.URL(), heal: g.Settle}
+	owner := func(string) *redistest.Server { return g.Primary() }
+	d.faults = slices.Concat(dataFaults(owner, g.Data...), []fault{
+		{name: "failover on command", place: engine, harm: Fails, live: true, do: func(*run) (string, func()) {
+			g.Failover()
+			return "", g.Settle
+		}},
+		{name: "crash of the primary", place: engine, harm: Fails, live: true, hold: time.Second, do: func(*run) (string, func()) {
+			_, old := g.Crash()
+			return "", func() {
+				old.Restart()
+				g.Settle()
+			}
+		}},
+		{name: "primary stands still and comes back", place: engine, harm: Fails, live: true, hold: time.Second, do: func(*run) (string, func()) {
+			old := g.Primary()
+			old.Pause()
+			g.Primary() // waits for the next one
+			return "", func() {
+				old.Continue()
+				g.Settle()
+			}
+		}},
+		{name: "cut clients", place: link, harm: Cuts, live: true, do: func(*run) (string, func()) {
+			g.Primary().Do("CLIENT", "KILL", "TYPE", "normal")
+			return "", nil
+		}},
+		replicaFault("stop a replica", func(*run) *redistest.Server { return g.Replicas()[0] }, (*redistest.Server).Pause, (*redistest.Server).Continue, g.Settle),
+		replicaFault("kill a replica", func(*run) *redistest.Server { return g.Replicas()[0] }, (*redistest.Server).Kill, (*redistest.Server).Restart, g.Settle),
+		replicaFault("kill a sentinel", func(r *run) *redistest.Server { return g.Sentinels[r.chance.IntN(len(g.Sentinels))] },
+			(*redistest.Server).Kill, (*redistest.Server).Restart, g.Settle),
+	})
+	return d
+}
+
+// replicaFault strikes a server without which the others can do, for a while.
+func replicaFault(name string, pick func(*run) *redistest.Server, do, undo func(*redistest.Server), settle func()) fault {
+	return fault{name: name, place: engine, harm: Cuts, live: true, hold: 1500 * time.Millisecond, do: func(r *run) (string, func()) {
+		s := pick(r)
+		do(s)
+		return "", func() {
+			undo(s)
+			settle()
+		}
+	}}
+}
+
+// cluster is three primaries with a replica each.
+func cluster(t *testing.T, _ bool) deployment {
+	c := redistest.Cluster(t, 3, 1, stored...)
+	d := deployment{name: "cluster", at: []string{c.URL()}, direct: c.URL(), heal: c.Settle}
+	primary := func(r *run) *redistest.Server {
+		all := c.Primaries()
+		return all[r.chance.IntN(len(all))]
+	}
+	replica := func(r *run) *redistest.Server { return c.ReplicasOf(primary(r))[0] }
+	d.faults = slices.Concat(dataFaults(c.Owner, c.Nodes()...), []fault{
+		{name: "failover on command", place: engine, harm: Fails, live: true, do: func(r *run) (string, func()) {
+			c.Failover(primary(r))
+			return "", c.Settle
+		}},
+		{name: "crash of a primary", place: engine, harm: Fails, live: true, hold: time.Second, do: func(r *run) (string, func()) {
+			old := primary(r)
+			c.Crash(old)
+			return "", func() {
+				old.Restart()
+				c.Settle()
+			}
+		}},
+		{name: "primary stands still and comes back", place: engine, harm: Fails, live: true, hold: 4 * time.Second, do: func(r *run) (string, func()) {
+			old := primary(r)
+			old.Pause()
+			return "", func() {
+				old.Continue()
+				c.Settle()
+			}
+		}},
+		{name: "reshard", place: engine, harm: Moves, live: true, do: func(r *run) (string, func()) {
+			// The slots of two topics, and some others.
+			n := 0
+			for _, topic := range []string{topics[r.chance.IntN(len(topics))], queues[r.chance.IntN(len(queues))]} {
+				from := c.Owner(prefix + topic)
+				to := primary(r)
+				for to == from {
+					to = primary(r)
+				}
+				slots := []int{c.Slot(prefix + topic)}
+				for _, slot := range c.SlotsOf(from)[:20] {
+					if slot != slots[0] {
+						slots = append(slots, slot)
+					}
+				}
+				c.MoveSlots(from, to, slots...)
+				n += len(slots)
+			}
+			return fmt.Sprintf("%d slots", n), nil
+		}},
+		{name: "cut clients", place: link, harm: Cuts, live: true, do: func(r *run) (string, func()) {
+			primary(r).Do("CLIENT", "KILL", "TYPE", "normal")
+			return "", nil
+		}},
+		replicaFault("stop a replica", replica, (*redistest.Server).Pause, (*redistest.Server).Continue, c.Settle),
+		replicaFault("kill a replica", replica, (*redistest.Server).Kill, (*redistest.Server).Restart, c.Settle),
+	})
+	return d
+}
