@@ -214,8 +214,17 @@ func (e *engine) describe(ctx context.Context, topic string, s *driver.Subscript
 		return false, e.explain(ctx, err, k.stream, reading)
 	}
 	s.Consumers = consumers
-	if s.Lag < 0 && there {
-		s.Lag, err = e.countBehind(ctx, k.stream, s.LastDelivered)
+	if there && s.Lag != 0 {
+		// Even where Redis tells: the counter of which it makes the lag is not the
+		// same on replicas (7.0), and so is wrong after a failover, for good.
+		limit := int64(countMessages)
+		if s.Lag > 0 {
+			limit = countPage
+		}
+		var counted int64
+		if counted, err = e.countBehind(ctx, k.stream, s.LastDelivered, limit); counted >= 0 || s.Lag < 0 {
+			s.Lag = counted
+		}
 	}
 	return there, err
 }
@@ -250,14 +259,15 @@ func (e *engine) addOwners(ctx context.Context, k subscriptionKeys, consumers []
 	return consumers, nil
 }
 
-// countBehind counts the messages behind an id, or returns -1 if they are many.
-func (e *engine) countBehind(ctx context.Context, stream, id string) (int64, error) {
+// countBehind counts the messages behind an id, or returns -1 if they are many: more
+// than a limit, or large.
+func (e *engine) countBehind(ctx context.Context, stream, id string, limit int64) (int64, error) {
 	start := "-"
 	if id != "" {
 		start = "(" + redisID(id)
 	}
 	var count, bytes int64
-	for page := int64(firstCountPage); count < countMessages && bytes < countBytes; {
+	for page := int64(firstCountPage); count < limit && bytes < countBytes; {
 		reply, err := e.work.at(stream).do(ctx, e.b.Xrange().Key(stream).Start(start).End("+").Count(page).Build())
 		if err != nil {
 			return -1, e.explain(ctx, err, stream, reading)
@@ -266,8 +276,7 @@ func (e *engine) countBehind(ctx context.Context, stream, id string) (int64, err
 		if err != nil {
 			return -1, err
 		}
-		count += int64(len(list))
-		if int64(len(list)) < page {
+		if count += int64(len(list)); int64(len(list)) < page {
 			return count, nil
 		}
 		for i := range list {
