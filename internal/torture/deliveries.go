@@ -162,8 +162,10 @@ func (r *record) cause(s *subscription, last, again *delivery) string {
 			return causeGroup
 		case w.harm == Jumps && w.to >= last.at-s.lease:
 			cause = causeLease
-		case w.harm == Stops && (w.target == last.process || w.target == again.process):
+		case w.harm == Stops && w.target == last.process:
 			cause = causeLease
+		case w.harm == Stops && w.target == again.process && again.attempt <= last.attempt:
+			cause = causeLease // it was leased before the other, and began later
 		case w.harm == Cuts && last.acked && last.done <= again.at:
 			if w.to >= last.done-settleSlack {
 				cause = causeUnsettled
@@ -171,7 +173,7 @@ func (r *record) cause(s *subscription, last, again *delivery) string {
 		case w.harm == Cuts && again.at-last.at >= s.lease/2:
 			cause = causeLease
 		case w.harm == Cuts && again.attempt <= last.attempt:
-			cause = causeLease // it was leased before the other, and began later
+			cause = causeLease
 		}
 	}
 	return cause

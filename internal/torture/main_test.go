@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -41,15 +42,15 @@ func TestMain(m *testing.M) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	fmt.Println("ready")
-	if err := r.Run(ctx, opener(r.At)); err != nil {
+	if err := r.Run(ctx, opener(r.At, os.Stderr)); err != nil {
 		fmt.Fprintln(os.Stderr, r.Process, err)
 		os.Exit(1)
 	}
 }
 
-// opener opens a bus at an address. Its log goes to standard error.
-func opener(at string) func(context.Context) (*beck.Bus, error) {
-	common := beck.Options{Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+// opener opens a bus at an address.
+func opener(at string, log io.Writer) func(context.Context) (*beck.Bus, error) {
+	common := beck.Options{Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	return func(ctx context.Context) (*beck.Bus, error) {
 		if strings.HasPrefix(at, "http") {
 			return onhttp.Open(at, &onhttp.Options{Options: common})
@@ -59,9 +60,9 @@ func opener(at string) func(context.Context) (*beck.Bus, error) {
 }
 
 // openBus opens one for the test itself, and tries for a while.
-func openBus(t testing.TB, at string) *beck.Bus {
+func openBus(t testing.TB, at string, log io.Writer) *beck.Bus {
 	t.Helper()
-	open := opener(at)
+	open := opener(at, log)
 	begin := time.Now()
 	bus, err := open(t.Context())
 	for err != nil && time.Since(begin) < 20*time.Second {

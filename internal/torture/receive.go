@@ -107,6 +107,8 @@ func (w *worker) handle(ctx context.Context, c Consuming, name string, m *beck.M
 		// The lease has to be renewed meanwhile.
 		if !sleep(ctx, c.Lease*3/2) {
 			err = context.Cause(ctx)
+		} else if c.SlowFails {
+			err = errFails
 		}
 	case dice < w.Slowness+c.Failing:
 		err = errFails

@@ -17,7 +17,6 @@ type record struct {
 	subs    map[string]*subscription
 	windows []window
 	killed  map[string]int64 // processes, and when
-	dead    []string
 	end     int64
 
 	acks, deliveries stalls

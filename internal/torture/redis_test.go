@@ -15,7 +15,11 @@ const beyondRedis = 13 * time.Second
 
 // oneRedis is a single server that syncs each write, with proxies before it.
 func oneRedis(t *testing.T, long bool) deployment {
-	s := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	return redisWith(t, long, "--appendonly", "yes", "--appendfsync", "always")
+}
+
+func redisWith(t *testing.T, long bool, args ...string) deployment {
+	s := redistest.Start(t, args...)
 	d := deployment{name: "redis", direct: s.URL(), heal: func() {}}
 	var proxies []*Proxy
 	for range 2 {

@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -112,12 +111,6 @@ func (r *Report) Broken() string {
 		}
 	}
 	return b.String()
-}
-
-// JSON is the report for machines.
-func (r *Report) JSON() []byte {
-	text, _ := json.MarshalIndent(r, "", "  ") // it holds nothing that can't be shown
-	return append(text, '\n')
 }
 
 // String is the report as a table.

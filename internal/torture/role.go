@@ -52,7 +52,8 @@ type Consuming struct {
 	Batch       bool
 	Prefetch    int // 0 to have it find out, and give back what it can't handle soon
 	Lease       time.Duration
-	Failing     int // per mille of the deliveries that fail
+	Failing     int  // per mille of the deliveries that fail
+	SlowFails   bool // those that take long fail as well
 }
 
 // End begins the names of the streams whose messages are the last of their topics: a
@@ -136,17 +137,24 @@ func ParseRole(text string) (r Role, err error) {
 	return r, json.Unmarshal([]byte(text), &r)
 }
 
-// stallTick is how often a process looks whether it runs, and stallTime what it
-// calls a stall.
-const stallTick, stallTime = 100 * time.Millisecond, 400 * time.Millisecond
+// stall is what a process calls a stall: what may cost it a lease, or else what is
+// worth knowing.
+func (r Role) stall() time.Duration {
+	d := 400 * time.Millisecond
+	for _, c := range r.Consume {
+		d = min(d, c.Lease/3)
+	}
+	return d
+}
 
 // watch writes down when this process did not run, and the gaps that its bus counts.
 func (w *worker) watch(ctx context.Context) {
 	var told uint64
+	stall := w.stall()
 	for ctx.Err() == nil {
 		begin := time.Now()
-		sleep(ctx, stallTick)
-		if took := time.Since(begin); took > stallTime {
+		sleep(ctx, stall/3)
+		if took := time.Since(begin); took > stall {
 			w.write(Event{Kind: Stalled, Took: took.Microseconds()})
 		}
 		if gaps := w.bus.Stats().Gaps; gaps > told && len(w.Consume) > 0 {

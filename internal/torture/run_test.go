@@ -3,6 +3,7 @@ package torture
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -53,6 +54,7 @@ type run struct {
 	t       *testing.T
 	dir     string
 	history *History
+	log     io.Writer
 	bus     *beck.Bus
 	chance  *rand.Rand
 	workers []*runner
@@ -84,7 +86,13 @@ func (p plan) do(t *testing.T, d deployment) *Report {
 	if r.history, err = NewHistory(r.dir, "main.0", "main"); err != nil {
 		t.Fatal(err)
 	}
-	r.bus = openBus(t, d.direct)
+	log, err := os.Create(filepath.Join(r.dir, "main.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { log.Close() })
+	r.log = log
+	r.bus = openBus(t, d.direct, log)
 	r.join()
 	r.employ()
 	r.torment()
@@ -275,7 +283,7 @@ func (r *run) finish() {
 		}
 		audit.Follow = append(audit.Follow, Following{Topic: topic, Name: Audit})
 	}
-	if err := audit.Run(ctx, opener(r.direct)); err != nil || ctx.Err() != nil {
+	if err := audit.Run(ctx, opener(r.direct, r.log)); err != nil || ctx.Err() != nil {
 		r.t.Errorf("reading everything at the end: %v, %v", err, ctx.Err())
 	}
 	r.each("follower", func(p *process) { p.ended(endTime) })
@@ -348,14 +356,14 @@ func (r *run) drain() (left []string) {
 	return left
 }
 
-// historyDir is where the histories go: to a directory that is kept if the
-// environment names one.
+// historyDir is where the histories go: to a directory that stays if the environment
+// names one.
 func historyDir(t *testing.T) string {
-	parent := os.Getenv("BECK_TORTURE_DIR")
+	parent := os.Getenv(dirVariable)
 	if parent == "" {
 		return t.TempDir()
 	}
-	dir := filepath.Join(parent, strings.ReplaceAll(t.Name(), "/", "-"))
+	dir := historyPath(t, parent)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -363,4 +371,8 @@ func historyDir(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+func historyPath(t *testing.T, parent string) string {
+	return filepath.Join(parent, filepath.Base(t.Name())+".history")
 }

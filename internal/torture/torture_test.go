@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -8,43 +9,102 @@ import (
 	"time"
 )
 
-// TestRedis and its siblings torture one deployment each. The environment says for
-// how long, and with which seed; see docs/torture.md.
-func TestRedis(t *testing.T) { torture(t, "redis", Synced, oneRedis) }
+// The environment says for how long, and with which seed; see docs/torture.md.
+const (
+	lengthVariable = "BECK_TORTURE_DURATION"
+	seedVariable   = "BECK_TORTURE_SEED"
+	dirVariable    = "BECK_TORTURE_DIR"
+	keepVariable   = "BECK_TORTURE_KEEP"
+)
 
-func TestDisk(t *testing.T) { torture(t, "disk", Synced, diskServer) }
+// TestTorture is a run on each deployment: a short one with seeds that are known to
+// meet many kinds of faults, or as long as one likes.
+func TestTorture(t *testing.T) {
+	for _, c := range []struct {
+		name, level string
+		deploy      func(t *testing.T, long bool) deployment
+		seed        uint64 // of the short form; 0 for none
+	}{
+		{"redis", Synced, oneRedis, 3},
+		{"disk", Synced, diskServer, 4},
+		{"sentinel", Replicated, sentinels, 0},
+		{"cluster", Replicated, cluster, 1},
+		{"sentinel-written", Written, sentinels, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := plan{seed: c.seed, length: 10 * time.Second, level: c.level, calm: 800 * time.Millisecond, every: 60 * time.Millisecond}
+			long := p.fromEnvironment(t)
+			if p.seed == 0 {
+				t.Skipf("%s has no short form", c.name)
+			}
+			report := p.do(t, c.deploy(t, long))
+			t.Logf("%s, level %s, seed %d, %v\n%s", c.name, p.level, p.seed, p.length, report)
+			broken := report.Broken()
+			p.keep(t, c.name, report, broken == "")
+			if broken != "" {
+				t.Errorf("seed %d: promises were broken\n%s", p.seed, broken)
+			}
+		})
+	}
+}
 
-func TestSentinel(t *testing.T)        { torture(t, "sentinel", Replicated, sentinels) }
-func TestCluster(t *testing.T)         { torture(t, "cluster", Replicated, cluster) }
-func TestSentinelWritten(t *testing.T) { torture(t, "sentinel", Written, sentinels) }
-
-func torture(t *testing.T, name, level string, deploy func(*testing.T, bool) deployment) {
-	t.Parallel()
-	p := plan{seed: uint64(time.Now().UnixNano() % 1_000_000), length: 12 * time.Second, level: level, calm: time.Second, every: 60 * time.Millisecond}
-	if text := os.Getenv("BECK_TORTURE_SEED"); text != "" {
-		seed, err := strconv.ParseUint(text, 10, 64)
+// fromEnvironment takes over what the environment says, and reports whether it asks
+// for a long run.
+func (p *plan) fromEnvironment(t *testing.T) (long bool) {
+	if text := os.Getenv(lengthVariable); text != "" {
+		length, err := time.ParseDuration(text)
 		if err != nil {
-			t.Fatalf("BECK_TORTURE_SEED: %v", err)
+			t.Fatalf("%s: %v", lengthVariable, err)
+		}
+		p.length, p.calm, p.seed, long = length, 2*time.Second, 1+uint64(time.Now().UnixNano()%1_000_000), true
+	}
+	if text := os.Getenv(seedVariable); text != "" {
+		seed, err := strconv.ParseUint(text, 10, 64)
+		if err != nil || seed == 0 {
+			t.Fatalf("%s %q is no number from 1 on", seedVariable, text)
 		}
 		p.seed = seed
 	}
-	long := false
-	if text := os.Getenv("BECK_TORTURE_DURATION"); text != "" {
-		length, err := time.ParseDuration(text)
-		if err != nil {
-			t.Fatalf("BECK_TORTURE_DURATION: %v", err)
-		}
-		p.length, p.calm, long = length, 2*time.Second, true
+	return long
+}
+
+// keep writes the report for machines, and removes the histories of a run in which
+// nothing was wrong.
+func (p *plan) keep(t *testing.T, name string, r *Report, well bool) {
+	parent := os.Getenv(dirVariable)
+	if parent == "" {
+		return
 	}
-	report := p.do(t, deploy(t, long))
-	t.Logf("%s, level %s, seed %d, %v\n%s", name, level, p.seed, p.length, report)
-	if dir := os.Getenv("BECK_TORTURE_DIR"); dir != "" {
-		file := filepath.Join(dir, name+"-"+level+".json")
-		if err := os.WriteFile(file, report.JSON(), 0o600); err != nil {
+	text, err := json.MarshalIndent(struct {
+		Deployment string        `json:"deployment"`
+		Level      string        `json:"level"`
+		Seed       uint64        `json:"seed"`
+		Length     time.Duration `json:"length_ns"`
+		*Report
+	}{name, p.level, p.seed, p.length, r}, "", "  ")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(parent, name+".json"), append(text, '\n'), 0o600)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	if well && os.Getenv(keepVariable) == "" {
+		if err := os.RemoveAll(historyPath(t, parent)); err != nil {
 			t.Error(err)
 		}
 	}
-	if broken := report.Broken(); broken != "" {
-		t.Errorf("seed %d: promises were broken\n%s", p.seed, broken)
+}
+
+// Redis that keeps nothing on disk is what skipping the sync comes to: it loses what
+// it acknowledged when it is killed, and the checker says so.
+func TestSkippedSyncIsCaught(t *testing.T) {
+	t.Parallel()
+	p := plan{seed: 1, length: 2 * time.Second, level: Written, calm: time.Second, every: 60 * time.Millisecond, only: []string{"kill redis"}}
+	report := p.do(t, redisWith(t, false, "--appendonly", "no"))
+	if report.Lost.Count == 0 {
+		t.Errorf("it is not caught\n%s", report)
+	} else {
+		t.Logf("caught, lost: %d, the first: %s", report.Lost.Count, report.Lost.Examples[0])
 	}
 }
