@@ -21,8 +21,13 @@ const (
 	callTimeout = 3 * time.Second
 )
 
-// maxReply bounds what is read of a string or an array in a reply.
-const maxReply = 16 << 20
+// maxReply bounds a reply: the bytes of its strings, and about as much for each of
+// its elements.
+const (
+	maxReply    = 8 << 20
+	elementCost = 32
+	maxDepth    = 8
+)
 
 // replyError is an error that the server answered.
 type replyError string
@@ -80,8 +85,22 @@ func loginOf(a *redisaddr.Address) []string {
 }
 
 // do runs one command. A reply is a string, an int64, nil or a []any of them; an
-// error of the server is a replyError.
+// error of the server is a replyError. After any other error the connection is
+// closed: the reply may still come, and must not be taken for that of another
+// command.
 func (c *conn) do(ctx context.Context, args ...string) (any, error) {
+	reply, err := c.roundTrip(ctx, args)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	if e, isError := reply.(replyError); isError {
+		return nil, e
+	}
+	return reply, nil
+}
+
+func (c *conn) roundTrip(ctx context.Context, args []string) (any, error) {
 	limit := time.Now().Add(callTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(limit) {
 		limit = d
@@ -99,20 +118,21 @@ func (c *conn) do(ctx context.Context, args ...string) (any, error) {
 	if _, err := c.Write(b); err != nil {
 		return nil, err
 	}
-	reply, err := c.read(0)
-	if e, isError := reply.(replyError); isError && err == nil {
-		return nil, e
-	}
-	return reply, err
+	left := int64(maxReply)
+	return readReply(c.in, 0, &left)
 }
 
-func (c *conn) read(depth int) (any, error) {
-	line, err := c.in.ReadString('\n')
+// readReply reads a reply or a part of one; left is what it may take still.
+func readReply(in *bufio.Reader, depth int, left *int64) (any, error) {
+	b, err := in.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		return nil, errNotRedis // only strings are longer than its buffer
+	}
 	if err != nil {
 		return nil, err
 	}
-	line = strings.TrimRight(line, "\r\n")
-	if line == "" {
+	line := strings.TrimRight(string(b), "\r\n")
+	if *left -= int64(len(line) + elementCost); line == "" || *left < 0 || depth > maxDepth {
 		return nil, errNotRedis
 	}
 	kind, rest := line[0], line[1:]
@@ -124,20 +144,23 @@ func (c *conn) read(depth int) (any, error) {
 	}
 	n, err := strconv.ParseInt(rest, 10, 64)
 	switch {
-	case err != nil || n > maxReply && kind != ':' || depth > 8:
+	case err != nil:
 		return nil, errNotRedis
 	case kind == ':':
 		return n, nil
 	case n < 0:
 		return nil, nil
 	case kind == '$':
+		if *left -= n; *left < 0 {
+			return nil, errNotRedis
+		}
 		b := make([]byte, n+2)
-		_, err := io.ReadFull(c.in, b)
+		_, err := io.ReadFull(in, b)
 		return string(b[:n]), err
 	case kind == '*':
 		var list []any
 		for range n {
-			element, err := c.read(depth + 1)
+			element, err := readReply(in, depth+1, left)
 			if err != nil {
 				return nil, err
 			}

@@ -59,7 +59,11 @@ func Redis(ctx context.Context, a *redisaddr.Address, o Options) (*Report, error
 }
 
 // member is a server with data that belongs to the deployment.
-type member struct{ addr *redisaddr.Address }
+type member struct {
+	addr *redisaddr.Address
+	// extra is one that is left out if it doesn't answer.
+	extra bool
+}
 
 // members are the servers with data.
 func (v *visit) members(ctx context.Context) ([]member, error) {
@@ -88,22 +92,33 @@ func (v *visit) meet(ctx context.Context, members []member) error {
 	return nil
 }
 
-// meetReplicas connects to replicas that the sentinels did not tell of, as their
-// primary does.
+// meetReplicas connects to replicas of which only their primaries tell: the user may
+// not ask the sentinels, or a node of the cluster has not heard of them yet. Those that
+// can't be reached are left out, since primaries may know them by other addresses than
+// clients do.
 func (v *visit) meetReplicas(ctx context.Context) {
-	if v.addr.Kind != redisaddr.Sentinel {
+	if v.addr.Kind != redisaddr.Sentinel && v.addr.Kind != redisaddr.Cluster {
 		return
 	}
 	var more []member
+	told, known := 0, 0
 	for _, s := range v.servers {
+		told += len(s.replicas())
 		for _, r := range s.replicas() {
-			known := slices.ContainsFunc(v.report.Servers, func(s Server) bool { return s.Addr == r.addr })
-			if a, err := v.addr.With(r.addr); err == nil && !known {
-				more = append(more, member{addr: a})
+			isKnown := slices.ContainsFunc(v.report.Servers, func(s Server) bool { return s.Addr == r.addr })
+			if a, err := v.addr.With(r.addr); err == nil && !isKnown {
+				more = append(more, member{a, true})
 			}
 		}
 	}
-	v.visitAll(ctx, more)
+	for _, s := range v.report.Servers {
+		if s.Role == "replica" {
+			known++
+		}
+	}
+	if known < told {
+		_ = v.visitAll(ctx, more)
+	}
 }
 
 // visitAll connects to members side by side. It returns why the first of those that
@@ -117,6 +132,9 @@ func (v *visit) visitAll(ctx context.Context, members []member) (first error) {
 	wait.Wait()
 	for i, s := range servers {
 		addr := members[i].addr.Hosts[0]
+		if s == nil && members[i].extra {
+			continue
+		}
 		if s == nil {
 			if first == nil {
 				first = unreachable(addr, errs[i])
