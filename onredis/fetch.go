@@ -195,10 +195,11 @@ func (f *fetching) lookAndRead(ctx context.Context) error {
 // knows nothing of.
 func (f *fetching) read(ctx context.Context, before ...rueidis.Completed) ([]rueidis.RedisResult, error) {
 	b := f.b
-	replies, era, err := f.link.doTelling(ctx, append(before,
+	cmds := append(before,
 		b.Xreadgroup().Group(f.s.id.name, f.consumer).Count(int64(f.room)).Streams().Key(f.s.keys.stream).Id(">").Build(),
 		b.Xpending().Key(f.s.keys.stream).Group(f.s.id.name).Build(),
-		b.Hget().Key(f.s.keys.subs).Field(f.s.id.name).Build())...)
+		b.Hget().Key(f.s.keys.subs).Field(f.s.id.name).Build())
+	replies, era, err := f.link.doTelling(ctx, false, func() []rueidis.Completed { return cmds })
 	if err != nil {
 		return nil, err
 	}

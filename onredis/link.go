@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -57,10 +58,16 @@ type link struct {
 	places chan struct{} // of calls that wait for durability
 	syncs  syncs
 
+	// Which server its connections lead to can't be asked of rueidis, which may have
+	// some to two while it changes from one to the other. What is written tells.
 	lineage *lineage
-	dials   atomic.Uint64 // connections begun
-	seen    atomic.Uint64 // how many of them when lineage was last told
-	dialed  atomic.Value  // the address of the last one
+	server  server                 // the last one identified; guarded by lineage
+	dials   atomic.Uint64          // connections begun
+	turns   atomic.Uint64          // how often another address was written to than before
+	news    atomic.Uint64          // both of these
+	seen    atomic.Uint64          // the news of which the server was identified
+	wrote   atomic.Pointer[string] // the address last written to
+	names   sync.Map               // addresses, so that each is one string
 }
 
 // forWork are the options of the client that does all but waiting.
@@ -107,11 +114,16 @@ func openLink(a *redisaddr.Address, line *lineage, o rueidis.ClientOption) (*lin
 	}
 	o.DialCtxFn = func(ctx context.Context, to string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
 		c, err := dial(ctx, a.Network, to, d, secure)
-		if err == nil && d.KeepAlive != sentinelKeepAlive {
-			l.dialed.Store(to)
-			l.dials.Add(1) // before anybody can read by it
+		if err != nil {
+			return nil, err
 		}
-		return c, err
+		if d.KeepAlive != sentinelKeepAlive {
+			name, _ := l.names.LoadOrStore(to, &to)
+			c.to, c.link = name.(*string), l
+			l.dials.Add(1) // before anybody can read by it
+			l.news.Add(1)
+		}
+		return c, nil
 	}
 	o.ConnWriteTimeout = answerTimeout
 	o.ClientSetInfo = rueidis.DisableClientSetInfo // needs a permission of its own
@@ -223,6 +235,17 @@ func (l *link) freeLeft() {
 	}
 }
 
+// writes is told before something is written to an address.
+func (l *link) writes(to *string) {
+	if l.wrote.Load() == to {
+		return
+	}
+	if before := l.wrote.Swap(to); before != nil && before != to {
+		l.turns.Add(1)
+		l.news.Add(1)
+	}
+}
+
 // close ends all calls. It may take as long as Redis takes to answer them.
 func (l *link) close() {
 	l.closed.Store(true)
@@ -237,7 +260,7 @@ func (e *notSent) Error() string { return e.cause.Error() }
 
 // dial connects so that errors before Redis's first answer are notSent: until
 // then only the greeting was written.
-func dial(ctx context.Context, network, to string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
+func dial(ctx context.Context, network, to string, d *net.Dialer, secure *tls.Config) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	c, err := d.DialContext(ctx, network, to)
@@ -255,6 +278,8 @@ type conn struct {
 	net.Conn
 	secure  bool
 	greeted atomic.Bool
+	to      *string // the address, nil for a sentinel's
+	link    *link
 }
 
 func (c *conn) Read(b []byte) (int, error) {
@@ -271,6 +296,9 @@ func (c *conn) Read(b []byte) (int, error) {
 }
 
 func (c *conn) Write(b []byte) (int, error) {
+	if c.to != nil {
+		c.link.writes(c.to)
+	}
 	n, err := c.Conn.Write(b)
 	if err != nil && !c.greeted.Load() {
 		err = &notSent{&handshakeError{c.whyClosed(err), c.secure}}

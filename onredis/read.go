@@ -31,7 +31,9 @@ func (e *engine) Read(ctx context.Context, topic string, from driver.Position, m
 		}
 		start = at.Redis()
 	}
-	replies, era, err := l.doTelling(ctx, e.b.Xrange().Key(stream).Start(start).End("+").Count(int64(max)).Build())
+	replies, era, err := l.doTelling(ctx, true, func() []rueidis.Completed {
+		return []rueidis.Completed{e.b.Xrange().Key(stream).Start(start).End("+").Count(int64(max)).Build()}
+	})
 	if err != nil {
 		return driver.Page{}, e.explain(ctx, err, stream, reading)
 	}
@@ -51,9 +53,12 @@ func (e *engine) Read(ctx context.Context, topic string, from driver.Position, m
 // after the reading would look like one that is missing from the page.
 func (e *engine) readWithLast(ctx context.Context, l route, stream, start string, max int) (driver.Page, error) {
 	b := e.b
-	replies, era, err := l.doTelling(ctx,
-		b.XinfoStream().Key(stream).Build(),
-		b.Xrange().Key(stream).Start(start).End("+").Count(int64(max)).Build())
+	replies, era, err := l.doTelling(ctx, true, func() []rueidis.Completed {
+		return []rueidis.Completed{
+			b.XinfoStream().Key(stream).Build(),
+			b.Xrange().Key(stream).Start(start).End("+").Count(int64(max)).Build(),
+		}
+	})
 	if err != nil {
 		return driver.Page{}, e.explain(ctx, err, stream, reading)
 	}
@@ -81,7 +86,9 @@ func readPage(reply rueidis.RedisMessage, max int) (driver.Page, error) {
 
 // lastID is the newest id that a topic gave out, empty if it doesn't exist.
 func (e *engine) lastID(ctx context.Context, l route, stream string) (last, era string, err error) {
-	replies, era, err := l.doTelling(ctx, e.b.XinfoStream().Key(stream).Build())
+	replies, era, err := l.doTelling(ctx, true, func() []rueidis.Completed {
+		return []rueidis.Completed{e.b.XinfoStream().Key(stream).Build()}
+	})
 	if err == nil {
 		last, err = readLast(replies[0])
 	}
