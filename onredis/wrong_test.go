@@ -192,3 +192,17 @@ func TestWrongCluster(t *testing.T) {
 		{"nobody there", "redis+cluster://" + as + "127.0.0.1:1,127.0.0.1:2", beck.ErrUnavailable, []string{"connection refused"}},
 	})
 }
+
+func TestWrongShards(t *testing.T) {
+	t.Parallel()
+	one := redistest.Start(t, "--requirepass", secret)
+	other := redistest.Start(t, "--requirepass", "not"+secret)
+	node := redistest.Start(t, "--cluster-enabled", "yes")
+	as := "redis+shards://:" + secret + "@"
+	refused(t, []wrongAddress{
+		{"wrong password at one", as + one.Addr() + "," + other.Addr(), beck.ErrDenied, []string{other.Addr(), "WRONGPASS"}},
+		{"a node of a cluster", "redis+shards://" + node.Addr(), beck.ErrOption, []string{node.Addr(), "redis+cluster://"}},
+		{"TLS to plain ports", "rediss+shards://:" + secret + "@" + one.Addr(), beck.ErrUnavailable, []string{one.Addr(), "redis in place of rediss"}},
+		{"nobody there", as + "127.0.0.1:1,127.0.0.1:2", beck.ErrUnavailable, []string{"connection refused"}},
+	})
+}
