@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"slices"
 	"sort"
 	"strconv"
 	"time"
@@ -106,7 +107,9 @@ func (r *record) checkStream(s *stream, followers []*follower) {
 			r.report.Destroyed++
 		default:
 			r.report.Window.Messages++
-			r.report.Window.Span = max(r.report.Window.Span, time.Duration(w.from-m.ended)*time.Microsecond)
+			w.lose(m.ended)
+			r.report.Window.Span = max(r.report.Window.Span, time.Duration(w.lastLost-w.firstLost)*time.Microsecond)
+			r.report.Window.Before = max(r.report.Window.Before, time.Duration(w.from-w.firstLost)*time.Microsecond)
 		}
 		for _, f := range followers {
 			f.mustKnow(r, s, n, m, w)
@@ -166,7 +169,6 @@ func (r *record) checkFollower(f *reader) *follower {
 	silent := map[int32]bool{}
 	last := int32(-1) // the rank of the last message, or -1
 	told := true      // the first message may be any that nothing present stands before
-	var life int32
 	var latest int64
 	for i, it := range f.items {
 		if it.entry < 0 {
@@ -184,10 +186,8 @@ func (r *record) checkFollower(f *reader) *follower {
 		}
 		for skipped := last + 1; skipped < rank && !told; skipped++ {
 			// What was acknowledged and is not there any more is judged by
-			// checkStream. What nobody was promised may go while the follower
-			// does not run.
-			missed := &t.entries[sorted[skipped]]
-			if missed.present || it.life == life && missed.stream.at(missed.n).outcome != acked {
+			// checkStream, and anything else that went was promised to nobody.
+			if missed := &t.entries[sorted[skipped]]; missed.present {
 				silent[sorted[skipped]] = true
 				r.report.SilentGaps.add("%s: %s got %s and never %s before it", f.topic, f.name, e.id, missed.id)
 			}
@@ -199,14 +199,32 @@ func (r *record) checkFollower(f *reader) *follower {
 		if told || rank > last {
 			last = rank
 		}
-		told, life = false, it.life
+		told = false
 	}
 	for _, i := range sorted {
-		if e := &t.entries[i]; e.present && !out.knows[i] && !silent[i] {
+		e := &t.entries[i]
+		switch {
+		case !e.present || out.knows[i] || silent[i]:
+		case out.passedOver(r, e.stream.at(e.n)):
+			r.report.Window.Passed++
+		default:
 			r.report.Lost.add("%s: %s never got %s (%s %d)", f.topic, f.name, e.id, e.stream.name, e.n)
 		}
 	}
 	return out
+}
+
+// passedOver reports whether a follower was told a gap by a failover after a message
+// that it never saw had come: a primary that comes back from standing still gives ids
+// that are higher than those its successor has given, and a follower that got one of
+// them goes on behind it.
+func (f *follower) passedOver(r *record, m *message) bool {
+	return slices.ContainsFunc(r.windows, func(w window) bool {
+		return w.harm == Fails && m.ended+m.delay >= w.from && slices.ContainsFunc(f.gaps, func(g int) bool {
+			at := f.items[g].at
+			return at >= w.from && at <= w.to && m.begun <= at
+		})
+	})
 }
 
 // mustKnow checks that a follower saw a message that a fault took away, or was told
@@ -218,7 +236,13 @@ func (f *follower) mustKnow(r *record, s *stream, n int64, m *message, w *window
 	// Its place is before the first message whose publish began after it entered
 	// the topic.
 	behind := sort.Search(len(f.begun), func(i int) bool { return f.begun[i] > m.ended+m.delay })
-	g := sort.Search(len(f.gaps), func(i int) bool { return f.items[f.gaps[i]].at >= m.begun })
+	since := m.begun
+	if w.harm == Fails {
+		// A primary that comes back from standing still takes messages for a while
+		// after the followers have left it, and were told.
+		since = min(since, w.from)
+	}
+	g := sort.Search(len(f.gaps), func(i int) bool { return f.items[f.gaps[i]].at >= since })
 	switch {
 	case g < len(f.gaps) && f.gaps[g] <= behind:
 	case m.delay > 0 && m.begun+m.delay >= w.from:

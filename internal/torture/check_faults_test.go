@@ -109,7 +109,7 @@ func TestVerdictsOnFaults(t *testing.T) {
 			gap(h, "follower.1", 2, 100)
 		}, "", func(r *Report) bool {
 			w := r.Window
-			return w.Messages == 2 && w.Failovers == 1 && w.Span.Milliseconds() == 13
+			return w.Messages == 2 && w.Failovers == 1 && w.Span.Milliseconds() == 10 && w.Before.Milliseconds() == 13
 		}},
 		{"a failover loses what was only written, and does not tell", func(h told) {
 			written(h)

@@ -51,8 +51,10 @@ func (s *subscription) before(u suspect) bool {
 // back, so that it comes late.
 func (r *record) givenBack(s *subscription, u suspect) bool {
 	begun := u.stream.at(u.n).begun
-	return s.givenBack == "always" || s.givenBack == "cuts" && slices.ContainsFunc(r.windows, func(w window) bool {
-		return w.harm == Cuts && w.from <= u.at && w.to >= begun
+	return s.givenBack == "always" || slices.ContainsFunc(r.windows, func(w window) bool {
+		// A subscription that lost what it was delivered, delivers it anew.
+		late := w.harm == Cuts && s.givenBack == "cuts" || w.harm == Fails || w.harm == Forgets || w.harm == Destroys
+		return late && w.from <= u.at && w.to >= begun
 	})
 }
 

@@ -3,6 +3,7 @@ package torture
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,10 +31,10 @@ func sentinels(t *testing.T, _ bool) deployment {
 				g.Settle()
 			}
 		}},
-		{name: "primary stands still and comes back", place: engine, harm: Fails, live: true, hold: time.Second, do: func(*run) (string, func()) {
+		{name: "primary stands still and comes back", place: engine, harm: Fails, live: true, hold: time.Second, do: func(r *run) (string, func()) {
 			old := g.Primary()
 			old.Pause()
-			g.Primary() // waits for the next one
+			awaitNext(r.t, g, old)
 			return "", func() {
 				old.Continue()
 				g.Settle()
@@ -49,6 +50,17 @@ func sentinels(t *testing.T, _ bool) deployment {
 			(*redistest.Server).Kill, (*redistest.Server).Restart, g.Settle),
 	})
 	return d
+}
+
+// awaitNext waits until the sentinels name another primary.
+func awaitNext(t *testing.T, g *redistest.SentinelGroup, old *redistest.Server) {
+	_, port, _ := strings.Cut(old.Addr(), ":")
+	for begin := time.Now(); time.Since(begin) < endTime; time.Sleep(50 * time.Millisecond) {
+		if !strings.HasSuffix(g.Sentinels[0].Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", redistest.MasterName), "\n"+port) {
+			return
+		}
+	}
+	t.Fatal("no other primary was chosen")
 }
 
 // replicaFault strikes a server without which the others can do, for a while.

@@ -199,7 +199,7 @@ func (l *life) got(e Event) error {
 	l.sameAs(t, i, s, e)
 	if m.entry == 0 {
 		m.entry = i + 1
-	} else if m.entry != i+1 && sub.queue {
+	} else if m.entry != i+1 && sub.queue && !l.lineages(m) {
 		l.report.Twice.add("%s: %s %d is stored as %s and as %s", e.Topic, e.Stream, e.N, t.entries[m.entry-1].id, e.ID)
 	}
 	sub.deliveries = append(sub.deliveries, delivery{stream: s, n: e.N, at: e.Wall, process: l.process, attempt: int32(e.Attempt)})
@@ -222,6 +222,15 @@ func (l *life) got(e Event) error {
 		l.firsts[where+e.Key] = e.ID
 	}
 	return nil
+}
+
+// lineages reports whether a message may have entered its queue on a server that was
+// replaced, or that lost it, and then again: what is left of a queue at the end does
+// not tell, unlike a topic.
+func (l *life) lineages(m *message) bool {
+	return slices.ContainsFunc(l.windows, func(w window) bool {
+		return (w.harm == Fails || w.harm == Destroys) && w.to >= m.begun
+	})
 }
 
 func (l *life) done(e Event) error {

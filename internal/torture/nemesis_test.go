@@ -116,10 +116,14 @@ func (n *nemesis) next(with *fault) fault {
 		if with != nil {
 			return fault{}
 		}
-		n.queue = slices.Clone(n.faults)
-		n.chance.Shuffle(len(n.queue), func(i, j int) { n.queue[i], n.queue[j] = n.queue[j], n.queue[i] })
+		n.refill()
 	}
 	return fault{}
+}
+
+func (n *nemesis) refill() {
+	n.queue = slices.Clone(n.faults)
+	n.chance.Shuffle(len(n.queue), func(i, j int) { n.queue[i], n.queue[j] = n.queue[j], n.queue[i] })
 }
 
 // processFaults kill processes and have them stand still for longer than a lease.

@@ -142,6 +142,15 @@ type window struct {
 	name, target string
 	harm         Harm
 	from, to     int64
+	// When the first and the last message were acknowledged that it took away.
+	firstLost, lastLost int64
+}
+
+func (w *window) lose(acked int64) {
+	if w.firstLost == 0 || acked < w.firstLost {
+		w.firstLost = acked
+	}
+	w.lastLost = max(w.lastLost, acked)
 }
 
 const forever = 1 << 62

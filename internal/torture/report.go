@@ -74,12 +74,17 @@ type Window struct {
 	Failovers int `json:"failovers"`
 	// Messages were acknowledged and lost.
 	Messages int `json:"messages"`
-	// Span is the longest time from when a lost message was acknowledged to when
-	// its failover was noticed.
-	Span time.Duration `json:"span_ns"`
+	// Span is the longest time, for one failover, from when the first lost message
+	// was acknowledged to when the last one was; and Before that from the first one
+	// to when the fault began.
+	Span   time.Duration `json:"span_ns"`
+	Before time.Duration `json:"before_ns"`
 	// Away counts losses that a follower was not told of because it did not run
 	// when they happened.
 	Away int `json:"away"`
+	// Passed counts messages that are there, and that a follower never got, but was
+	// told of by a gap: it had got others, of a primary that was none any more.
+	Passed int `json:"passed_over"`
 	// Told is how many gaps consumers have counted.
 	Told int `json:"gaps_of_consumers"`
 }
@@ -127,8 +132,8 @@ func (r *Report) String() string {
 	row("gaps told", fmt.Sprint(r.GapsTold))
 	row("destroyed by faults", fmt.Sprint(r.Destroyed))
 	if r.Window.Failovers > 0 {
-		row("lost by failovers", fmt.Sprintf("%d written messages, acknowledged up to %v before one of %d failovers was seen; %d gaps counted by consumers; not told as the follower did not run: %d",
-			r.Window.Messages, r.Window.Span.Round(time.Millisecond), r.Window.Failovers, r.Window.Told, r.Window.Away))
+		row("lost by failovers", fmt.Sprintf("%d written messages by %d failovers, acknowledged within %v, the first %v before the fault; %d gaps counted by consumers; not told as the follower did not run: %d; passed over behind a gap that was told: %d",
+			r.Window.Messages, r.Window.Failovers, r.Window.Span.Round(time.Millisecond), r.Window.Before.Round(time.Millisecond), r.Window.Told, r.Window.Away, r.Window.Passed))
 	}
 	row("longest stall", fmt.Sprintf("publishing %v, delivery %v",
 		r.LongestPublishStall.Round(time.Millisecond), r.LongestDeliveryStall.Round(time.Millisecond)))

@@ -45,6 +45,8 @@ type plan struct {
 	// only are the kinds of faults that are injected, by parts of their names; empty
 	// for all.
 	only []string
+	// first are the faults that come before others, by their names.
+	first []string
 }
 
 // run is one under way.
@@ -254,6 +256,11 @@ func (r *run) torment() {
 			n.faults = append(n.faults, f)
 		}
 	}
+	n.refill()
+	slices.SortStableFunc(n.queue, func(a, b fault) int {
+		rank := func(f fault) int { return (slices.Index(r.first, f.name) + len(r.first) + 1) % (len(r.first) + 1) }
+		return rank(a) - rank(b)
+	})
 	begin := time.Now()
 	for time.Since(begin) < r.length {
 		time.Sleep(r.calm/2 + time.Duration(n.chance.Int64N(int64(r.calm))))
