@@ -25,7 +25,8 @@ const (
 	// Ended is the last one of a process that ended by itself; Count is how many
 	// gaps its bus has counted.
 	Ended Kind = "ended"
-	// Stalled: the process did not run for Took, though it should have.
+	// Stalled: the process did not run for Took, though it should have; or the
+	// engine, if that is the Target, did not answer.
 	Stalled Kind = "stalled"
 
 	// Due: a reader that is due every message of Topic. Role is "follower",

@@ -49,7 +49,11 @@ func (l *life) publishing(e Event) error {
 			}
 		}
 	case Stalled:
-		l.windows = append(l.windows, window{name: "stall", target: l.process, harm: Stops, from: e.Wall - e.Took, to: e.Wall})
+		w := window{name: "stall", target: l.process, harm: Stops, from: e.Wall - e.Took, to: e.Wall}
+		if e.Target != "" {
+			w.target, w.harm = e.Target, Cuts
+		}
+		l.windows = append(l.windows, w)
 	case Left:
 		l.report.Stuck.add("%s", e.Text)
 	}

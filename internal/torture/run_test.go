@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,6 +97,8 @@ func (p plan) do(t *testing.T, d deployment) *Report {
 	r.log = log
 	r.bus = openBus(t, d.direct, log)
 	r.join()
+	stop := r.probe()
+	defer stop()
 	r.employ()
 	r.torment()
 	r.heal()
@@ -106,6 +109,10 @@ func (p plan) do(t *testing.T, d deployment) *Report {
 		}
 	}
 	r.finish()
+	stop()
+	if err := r.history.Close(); err != nil {
+		t.Error(err)
+	}
 	report, err := Check(r.dir)
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +123,30 @@ func (p plan) do(t *testing.T, d deployment) *Report {
 func (r *run) write(e Event) {
 	if err := r.history.Write(e); err != nil {
 		r.t.Fatal(err)
+	}
+}
+
+// probe writes down when the engine does not answer, or this process, through which
+// all connections go, does not run: a machine that has too much to do is a fault, too.
+func (r *run) probe() (stop func()) {
+	const slow = lease / 6
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() {
+		for ctx.Err() == nil {
+			begin := time.Now()
+			sleep(ctx, slow/6)
+			limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+			_ = r.bus.Ping(limited)
+			cancel()
+			if took := time.Since(begin); took > slow && ctx.Err() == nil {
+				_ = r.history.Write(Event{Kind: Stalled, Target: "engine", Took: took.Microseconds()})
+			}
+		}
+	})
+	return func() {
+		cancel()
+		done.Wait()
 	}
 }
 
@@ -300,9 +331,6 @@ func (r *run) finish() {
 	}
 	r.each("consumer", (*process).end)
 	r.each("consumer", func(p *process) { p.ended(endTime) })
-	if err := r.history.Close(); err != nil {
-		r.t.Error(err)
-	}
 }
 
 func (r *run) each(kind string, do func(*process)) {
