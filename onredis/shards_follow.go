@@ -66,11 +66,15 @@ func (s *shards) reached() int64 {
 func (s *shards) beat(i *instance, member string) *shardSet {
 	i.mu.Lock()
 	e, told := i.engine, i.told
+	if e != nil {
+		i.told = member // Close takes it back, whatever becomes of this
+	}
 	i.mu.Unlock()
 	if e == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, beatTimeout)
+	// Not cut off by Close, which is to come behind it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), beatTimeout)
 	defer cancel()
 	set, _, err := e.beat(ctx, member, told, beatGood)
 	if s.ctx.Err() != nil {
@@ -78,9 +82,7 @@ func (s *shards) beat(i *instance, member string) *shardSet {
 	}
 	i.mu.Lock()
 	lost := i.lost
-	if i.lost = err != nil; err == nil {
-		i.told = member
-	}
+	i.lost = err != nil
 	leaves := !i.goes.IsZero()
 	i.mu.Unlock()
 	switch {
@@ -125,12 +127,4 @@ func (s *shards) retire() {
 		_ = e.Close(ctx)
 		cancel()
 	}
-}
-
-// forgetMember takes a process off the list of those that are there.
-func (e *engine) forgetMember(ctx context.Context, told string) {
-	limited, cancel := context.WithTimeout(ctx, beatTimeout)
-	defer cancel()
-	key := e.names.members()
-	_, _ = e.do(limited, key, "ZREM", key, told) // if this fails, it ends by itself
 }

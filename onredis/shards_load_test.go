@@ -165,8 +165,14 @@ func TestReshardUnderLoad(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	for i := range 24 {
-		l.topics = append(l.topics, fmt.Sprintf("topic-%d", i))
+	// As many go as stay, and enough for each mover to be killed.
+	left := map[bool]int{true: 16, false: 16}
+	for i := 0; len(l.topics) < 32; i++ {
+		topic := fmt.Sprintf("topic-%d", i)
+		if goes := placeOf(s.hosts, topic) == s.hosts[2]; left[goes] > 0 {
+			left[goes]--
+			l.topics = append(l.topics, topic)
+		}
 	}
 	for i, topic := range l.topics {
 		l.handled[topic] = map[string]int{}

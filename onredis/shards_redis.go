@@ -90,9 +90,15 @@ func (e *engine) swap(ctx context.Context, key, old, text string, ends time.Dura
 // beat tells an instance that a process is there, by a text of its own, and returns
 // the record there and the texts of all processes.
 func (e *engine) beat(ctx context.Context, member, before string, good time.Duration) (*shardSet, []string, error) {
-	reply, err := e.runShard(ctx, "shards_beat", []string{e.names.shards(), e.names.members()}, member, before, millis(good))
+	sc, err := loadScript("shards_beat")
 	if err != nil {
 		return nil, nil, err
+	}
+	// On the watcher's one connection: what Close says comes behind it.
+	key := e.names.shards()
+	reply, err := e.watcher.at(key).run(ctx, sc, []string{key, e.names.members()}, member, before, millis(good))
+	if err != nil {
+		return nil, nil, e.explain(ctx, err, key, writing)
 	}
 	parts, err := reply.ToArray()
 	if err != nil || len(parts) != 2 {
@@ -108,4 +114,12 @@ func (e *engine) beat(ctx context.Context, member, before string, good time.Dura
 	}
 	set, err := readShardSet(text, e.addr.String())
 	return set, members, err
+}
+
+// forgetMember takes a process off the list of those that are there.
+func (e *engine) forgetMember(ctx context.Context, told string) {
+	limited, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
+	key := e.names.members()
+	_, _ = e.watcher.at(key).do(limited, e.b.Zrem().Key(key).Member(told).Build()) // if this fails, it ends by itself
 }

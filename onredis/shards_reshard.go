@@ -149,7 +149,7 @@ func (r *resharder) run(ctx context.Context) (err error) {
 	if err := r.readSet(ctx); err != nil {
 		return err
 	}
-	r.tell("waiting for another reshard to end", false)
+	r.tell("beginning", false)
 	working, unlock, err := r.lock(ctx)
 	if err != nil {
 		return err

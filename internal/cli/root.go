@@ -118,7 +118,7 @@ func (p *program) addCommands(root *cobra.Command) {
 			p.configureCommand(), p.seekCommand(), p.pauseCommand(), p.resumeCommand(), p.purgeCommand(), p.deleteCommand(),
 		}},
 		{"run", "Run:", []*cobra.Command{
-			p.serveCommand(), p.doctorCommand(), p.benchCommand(), p.versionCommand(),
+			p.serveCommand(), p.doctorCommand(), p.reshardCommand(), p.benchCommand(), p.versionCommand(),
 		}},
 	} {
 		root.AddGroup(&cobra.Group{ID: group.id, Title: group.title})
