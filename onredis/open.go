@@ -36,6 +36,7 @@ type Options struct {
 //	redis://localhost:6379
 //	redis://user:password@host:6379/2    with a database; %-encode special characters
 //	rediss://host:6380                   over TLS
+//	redis+shards://a:6379,b:6379         several, among which topics are spread
 //
 // It returns within five seconds, with ErrOption for an address or options that
 // make no sense, ErrUnavailable if nobody answers there, ErrDenied for a wrong
