@@ -231,7 +231,7 @@ func (l *load) check(t *testing.T, e *shards) {
 		total += len(bodies)
 		var stored []string
 		var ids []string
-		within(t, 10*time.Second, "all delayed messages of "+topic, func() bool {
+		within(t, time.Minute, "all delayed messages of "+topic, func() bool {
 			stored, ids = nil, nil
 			for from := (driver.Position{}); ; {
 				page, err := e.Read(ctx, topic, from, 1000)
@@ -265,7 +265,7 @@ func (l *load) check(t *testing.T, e *shards) {
 		_, read := l.followed[topic]
 		l.mu.Unlock()
 		if read {
-			within(t, 20*time.Second, "the follower of "+topic, func() bool {
+			within(t, time.Minute, "the follower of "+topic, func() bool {
 				l.mu.Lock()
 				defer l.mu.Unlock()
 				return len(l.followed[topic]) >= len(ids)
@@ -277,7 +277,7 @@ func (l *load) check(t *testing.T, e *shards) {
 			l.mu.Unlock()
 		}
 		if handled := l.handled[topic]; handled != nil {
-			within(t, 40*time.Second, "all messages of "+topic+" are handled", func() bool {
+			within(t, time.Minute, "all messages of "+topic+" are handled", func() bool {
 				l.mu.Lock()
 				defer l.mu.Unlock()
 				return len(handled) >= len(bodies)

@@ -131,13 +131,16 @@ func (m *topicMove) goOn(ctx context.Context) error {
 	renewed := make(chan struct{})
 	go m.renew(working, cancel, renewed)
 	err := m.copy(working)
+	if ctx.Err() == nil && working.Err() != nil {
+		err = errors.Join(m.tooSlow(), err)
+	}
 	cancel()
 	<-renewed
 	if err == nil {
 		m.step(stepCopied, m.topic)
 		var decided bool
 		if decided, err = m.mark(ctx, "moved"); err == nil && !decided {
-			err = fmt.Errorf("%w: moving topic %s took longer than it may; it goes on where it was", driver.ErrUnavailable, m.topic)
+			err = m.tooSlow()
 		}
 		if errors.Is(err, driver.ErrUncertain) {
 			return err // the next run finds out
@@ -150,6 +153,13 @@ func (m *topicMove) goOn(ctx context.Context) error {
 	}
 	m.step(stepDecided, m.topic)
 	return m.settle(ctx, m.to, m.token)
+}
+
+// errTooSlow says that a topic goes on where it was, since its move took too long.
+var errTooSlow = errors.New("it took longer than it may")
+
+func (m *topicMove) tooSlow() error {
+	return fmt.Errorf("%w: moving topic %s: %w; it goes on where it was", driver.ErrUnavailable, m.topic, errTooSlow)
 }
 
 // settle ends a move that is decided.

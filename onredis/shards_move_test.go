@@ -66,11 +66,6 @@ func lookAt(t testing.TB, e *shards, topic string) whole {
 		if err != nil {
 			t.Fatalf("%s: %v", state, err)
 		}
-		for i := range p.Entries {
-			// The lease is told as counted from now, so it may differ by a little.
-			p.Entries[i].Since = p.Entries[i].Since.Round(time.Minute)
-			p.Entries[i].Due = p.Entries[i].Due.Round(time.Minute)
-		}
 		w.States[state] = p.Entries
 	}
 	return w
@@ -150,13 +145,22 @@ func TestReshardMovesAll(t *testing.T) {
 		if told.Moved < 1 || told.Left != 0 || told.Bytes == 0 || told.Doing != "done" {
 			t.Errorf("told of %+v", told)
 		}
-		if now := lookAt(t, e, topic); !reflect.DeepEqual(now, before) {
+		now := lookAt(t, e, topic)
+		for state, list := range now.States {
+			for i, was := range before.States[state] {
+				// Leases are told as counted from now, so they may differ by a little.
+				if i < len(list) && list[i].Since.Sub(was.Since).Abs() < time.Second && list[i].Due.Sub(was.Due).Abs() < time.Second {
+					list[i].Since, list[i].Due = was.Since, was.Due
+				}
+			}
+		}
+		if !reflect.DeepEqual(now, before) {
 			t.Errorf("it was\n%+v\nand is\n%+v", before, now)
 		}
 		if list, err := e.Schedules(ctx); !reflect.DeepEqual(list, schedules) || err != nil {
 			t.Errorf("schedules %+v, %v", list, err)
 		}
-		hinted(t, hints, 5*time.Second, "the topic has moved")
+		hinted(t, hints, 30*time.Second, "the topic has moved")
 		s.checkPlaces(t, names, sets[1])
 	}
 	if s.at(e, topic) != old {
@@ -263,13 +267,17 @@ func TestReshardStopped(t *testing.T) {
 	publish("a")
 	r := s.newMover(names, s.hosts[:2], s.hosts)
 	r.lease = 300 * time.Millisecond
+	fenced := 0
 	r.step = func(step, _ string) {
-		if step == stepCopied {
+		if step == stepFenced {
+			fenced++
+		}
+		if step == stepCopied && fenced <= moveAttempts {
 			publish("b") // which waits for the end of the lease, and puts the topic back
 		}
 	}
-	if err := r.run(ctx); !errors.Is(err, driver.ErrUnavailable) || !strings.Contains(err.Error(), "longer than it may") {
-		t.Errorf("the mover that stopped: %v", err)
+	if err := r.run(ctx); !errors.Is(err, errTooSlow) || fenced != moveAttempts {
+		t.Errorf("the mover that stopped each time: %v, after %d attempts", err, fenced)
 	}
 	publish("c")
 	if keys := s.servers[s.hosts[2]].Do("KEYS", "*arriving*"); keys != "" {
@@ -277,8 +285,8 @@ func TestReshardStopped(t *testing.T) {
 	}
 	s.reshard(t, names, s.hosts[:2], s.hosts)
 	publish("d")
-	page, err := e.Read(ctx, topic, driver.Position{}, 10)
-	if bodies(page.Messages) != `["a" "b" "c" "d"]` || err != nil {
+	page, err := e.Read(ctx, topic, driver.Position{}, 20)
+	if bodies(page.Messages) != `["a" "b" "b" "b" "b" "b" "c" "d"]` || err != nil {
 		t.Errorf("the topic has %s, %v", bodies(page.Messages), err)
 	}
 	s.checkPlaces(t, names, s.hosts)

@@ -2,6 +2,7 @@ package onredis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -60,6 +61,9 @@ func (e *engine) strays(ctx context.Context, belongs func(topic string) bool) (s
 	return s, nil
 }
 
+// moveAttempts is how often a topic is moved that takes longer than it may.
+const moveAttempts = 5
+
 // job is a topic at an instance where it does not belong.
 type job struct{ topic, from string }
 
@@ -92,6 +96,9 @@ func (r *resharder) moveAll(ctx context.Context, instances []string) error {
 				lease: r.lease, instance: func(name string) *engine { return r.engines[name] }, step: r.step,
 			}
 			did, err := m.run(ctx)
+			for attempt := 1; errors.Is(err, errTooSlow) && attempt < moveAttempts; attempt++ {
+				did, err = m.run(ctx)
+			}
 			if err != nil {
 				return err
 			}
