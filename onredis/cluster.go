@@ -31,12 +31,14 @@ type cluster struct {
 	ask      func(ctx context.Context, node string) (rueidis.RedisMessage, error) // for its map
 	hint     string                                                               // why a node may be silent
 	onChange func(slots func(slot uint16) bool)
+	onLost   func(node string) // a replica has taken its place
 	wake     chan struct{}
 
 	mu       sync.RWMutex
 	owners   [slotCount]string
 	replicas map[string]string // replica → its primary
 	eras     [slotCount]uint32 // counts the failovers of each slot
+	replaced map[string]bool   // primaries whose replicas took their place, to be told of
 	avoid    string            // the node that can't be reached, or is down
 }
 
@@ -48,7 +50,7 @@ type shard struct {
 }
 
 func newCluster(seeds []string, log *slog.Logger) *cluster {
-	return &cluster{seeds: seeds, log: log, wake: make(chan struct{}, 1), replicas: map[string]string{}}
+	return &cluster{seeds: seeds, log: log, wake: make(chan struct{}, 1), replicas: map[string]string{}, replaced: map[string]bool{}}
 }
 
 // owner is the node that has a slot, empty if none does.
@@ -94,7 +96,24 @@ func (c *cluster) moved(slot uint16, node string) {
 	c.mu.Lock()
 	c.give(slot, node)
 	c.mu.Unlock()
+	c.tellReplaced()
 	c.wakeUp()
+}
+
+// tellReplaced tells of primaries that were replaced since it last did.
+func (c *cluster) tellReplaced() {
+	c.mu.Lock()
+	var list []string
+	for node := range c.replaced {
+		list = append(list, node)
+		delete(c.replaced, node)
+	}
+	c.mu.Unlock()
+	for _, node := range list {
+		if c.onLost != nil {
+			c.onLost(node)
+		}
+	}
 }
 
 // give notes a new owner. If that was a replica of the one before it may lack
@@ -106,6 +125,7 @@ func (c *cluster) give(slot uint16, node string) (changed bool) {
 	}
 	if before != "" && c.replicas[node] == before {
 		c.eras[slot]++
+		c.replaced[before] = true
 	}
 	c.owners[slot] = node
 	return true
@@ -281,6 +301,7 @@ func (c *cluster) set(shards []shard) {
 		}
 	}
 	c.mu.Unlock()
+	c.tellReplaced()
 	if some && c.onChange != nil {
 		c.onChange(func(slot uint16) bool { return changed[slot] })
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -93,6 +94,12 @@ func (e *engine) dialCluster(ctx context.Context) error {
 	}
 	if n := c.missing(); n > 0 {
 		return fmt.Errorf("%w: redis %s: no node has %d of the %d slots; see `redis-cli --cluster check`", driver.ErrUnavailable, e.addr, n, slotCount)
+	}
+	c.onLost = func(node string) {
+		time.AfterFunc(cutGrace, func() {
+			e.work.cut(node)
+			e.watcher.cut(node)
+		})
 	}
 	c.onChange = func(slots func(uint16) bool) {
 		e.changedIf(func(topic string) bool { return slots(slotOf(e.names.stream(topic))) })

@@ -2,6 +2,7 @@ package onredis
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -174,4 +175,58 @@ func appendWithin(t *testing.T, e *engine, limit time.Duration, m driver.Message
 	}
 	t.Fatalf("nothing can be published within %v: %v", limit, last)
 	return ""
+}
+
+// TestHungPrimary has a primary hang with a call under way, until another one has
+// taken its place: the call ends then, and not only when its time is over.
+func TestHungPrimary(t *testing.T) {
+	t.Parallel()
+	g := redistest.Sentinel(t)
+	c := redistest.Cluster(t, 3, 1)
+	for _, d := range []struct {
+		name, url string
+		primary   func() *redistest.Server
+	}{
+		{"sentinel", g.URL(), g.Primary},
+		{"cluster", c.URL(), func() *redistest.Server { return c.Owner("beck:orders") }},
+	} {
+		t.Run(d.name, func(t *testing.T) {
+			e := openAt(t, d.url)
+			publish(t, e, "orders", "before")
+			s := d.primary()
+			s.Pause()
+			defer s.Continue()
+			ended := make(chan error, 1)
+			go func() {
+				_, err := e.Append(context.Background(), "orders", []driver.Message{{Body: []byte("x")}})
+				ended <- err
+			}()
+			// With a new client, which knows nothing of the old one.
+			appendWithin(t, openSoon(t, d.url), 30*time.Second, driver.Message{Body: []byte("y")})
+			select {
+			case err := <-ended:
+				if err != nil && !errors.Is(err, driver.ErrUncertain) && !errors.Is(err, driver.ErrUnavailable) {
+					t.Errorf("the call under way: %v, want ErrUncertain, or ErrUnavailable if it was not sent", err)
+				}
+			case <-time.After(5 * time.Second):
+				t.Error("the call under way goes on though there is another primary")
+			}
+		})
+	}
+}
+
+// openSoon opens an engine once that can be done.
+func openSoon(t *testing.T, url string) *engine {
+	t.Helper()
+	var last error
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		e, err := openEngine(t.Context(), url, &Options{})
+		if err == nil {
+			closeAtEnd(t, e)
+			return e
+		}
+		last = err
+	}
+	t.Fatalf("open %s: %v", url, last)
+	return nil
 }

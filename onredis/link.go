@@ -57,6 +57,7 @@ type link struct {
 	closed atomic.Bool
 	places chan struct{} // of calls that wait for durability
 	syncs  syncs
+	conns  conns
 
 	// Which server its connections lead to can't be asked of rueidis, which may have
 	// some to two while it changes from one to the other. What is written tells.
@@ -122,6 +123,7 @@ func openLink(a *redisaddr.Address, line *lineage, o rueidis.ClientOption) (*lin
 			c.to, c.link = name.(*string), l
 			l.dials.Add(1) // before anybody can read by it
 			l.news.Add(1)
+			l.conns.add(c, to)
 		}
 		return c, nil
 	}
@@ -280,6 +282,13 @@ type conn struct {
 	greeted atomic.Bool
 	to      *string // the address, nil for a sentinel's
 	link    *link
+}
+
+func (c *conn) Close() error {
+	if c.link != nil {
+		c.link.conns.remove(c)
+	}
+	return c.Conn.Close()
 }
 
 func (c *conn) Read(b []byte) (int, error) {

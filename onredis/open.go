@@ -127,6 +127,9 @@ func startEngine(ctx context.Context, a *redisaddr.Address, names keys, log *slo
 	}
 	e.sweeper.Go(func() { e.hub.sweep(e.stop, e.mover.look) })
 	e.sweeper.Go(e.mover.run)
+	if a.Kind == redisaddr.Sentinel {
+		e.sweeper.Go(func() { (&sentinels{e: e}).run(e.mover.ctx) })
+	}
 	if e.cluster != nil {
 		e.sweeper.Go(func() {
 			e.cluster.run(e.mover.ctx, func(nodes map[string]bool) {

@@ -158,6 +158,23 @@ func (p *pool) primaries(ctx context.Context) ([]*link, error) {
 	return list, nil
 }
 
+// cut ends the calls that wait for a node.
+func (p *pool) cut(node string) {
+	p.mu.Lock()
+	o := p.links[node]
+	p.mu.Unlock()
+	if o == nil {
+		return
+	}
+	select {
+	case <-o.done:
+		if o.link != nil {
+			o.link.conns.cut("")
+		}
+	default: // it is just being made
+	}
+}
+
 // keep closes the links to nodes that don't belong to the cluster any more.
 func (p *pool) keep(nodes map[string]bool) {
 	p.mu.Lock()
