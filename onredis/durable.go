@@ -49,6 +49,10 @@ func asked(messages []driver.Message) (d driver.Durability, ok bool) {
 type durably struct {
 	driver.Durability
 	tail []rueidis.Completed // what to wait by: WAIT, WAITAOF, or nothing
+
+	// Of servers that sync before they answer: which one was asked, and when.
+	answers *link
+	news    uint64
 }
 
 // durably returns how to reach a durability at the node of a key. The error is
@@ -66,14 +70,16 @@ func (e *engine) durably(ctx context.Context, key string, d driver.Durability) (
 	if err != nil {
 		return nil, e.explain(ctx, err, key, reading)
 	}
-	by, err := l.syncs.get(ctx, l)
+	by, news, err := l.syncs.get(ctx, l)
 	switch {
 	case err != nil:
 		return nil, e.explain(ctx, err, key, reading)
+	case by == byAnswering:
+		w.answers, w.news = l, news
 	case by == byWaiting:
 		w.tail = append(w.tail, e.b.Waitaof().Numlocal(1).Numreplicas(0).Timeout(ms).Build().Pin())
 	case by == notAtAll:
-		return nil, fmt.Errorf("%w: redis %s can't say when a message is synced: set appendonly yes and appendfsync always, or run Redis 7.4.3 or newer with appendonly yes", beck.ErrOption, e.addr)
+		return nil, fmt.Errorf("%w: redis %s can't say when a message is synced: set appendonly yes, appendfsync always and no-appendfsync-on-rewrite no, or run Redis 7.4.3 or newer with appendonly yes", beck.ErrOption, e.addr)
 	case by == untold:
 		return nil, fmt.Errorf("%w: redis %s: this user may not ask whether messages are synced before they are answered; grant +config|get, or run Redis 7.4.3 or newer with appendonly yes", beck.ErrOption, e.addr)
 	}
@@ -84,8 +90,10 @@ func (e *engine) durably(ctx context.Context, key string, d driver.Durability) (
 // that they are done, but not as durable as was asked.
 func (r route) doDurably(ctx context.Context, w *durably, cmds ...rueidis.Completed) (replies []rueidis.RedisResult, notReached, err error) {
 	if w == nil || len(w.tail) == 0 { // or every answer says that it is synced
-		replies, err = r.doMulti(ctx, cmds...)
-		return replies, nil, err
+		if replies, err = r.doMulti(ctx, cmds...); err == nil {
+			notReached = r.stillAnswers(ctx, w)
+		}
+		return replies, notReached, err
 	}
 	limited, cancel := context.WithTimeout(ctx, w.Within+answerTimeout)
 	defer cancel()
@@ -98,7 +106,29 @@ func (r route) doDurably(ctx context.Context, w *durably, cmds ...rueidis.Comple
 	if err != nil {
 		return nil, nil, err
 	}
-	return replies[:len(cmds)], w.judge(replies[len(cmds):]), nil
+	if notReached = w.judge(replies[len(cmds):]); notReached == nil {
+		notReached = r.stillAnswers(ctx, w)
+	}
+	return replies[:len(cmds)], notReached, nil
+}
+
+// stillAnswers looks whether the server that has answered was the one that was known to
+// sync before it does, or else if this one does so, too.
+func (r route) stillAnswers(ctx context.Context, w *durably) error {
+	if w == nil || w.answers == nil || w.answers.news.Load() == w.news && r.leadsTo(w.answers) {
+		return nil
+	}
+	l, err := r.link(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: the server has changed: %v", driver.ErrDurability, err)
+	}
+	switch by, _, err := l.syncs.get(ctx, l); {
+	case err != nil:
+		return fmt.Errorf("%w: the server has changed: %v", driver.ErrDurability, err)
+	case by != byAnswering:
+		return fmt.Errorf("%w: the server has changed to one that answers before it syncs", driver.ErrDurability)
+	}
+	return nil
 }
 
 // runDurably is doDurably for a script.
@@ -167,25 +197,32 @@ type syncs struct {
 	mu   sync.Mutex
 	by   syncing
 	read time.Time
+	news uint64 // of the link then; with others it may be another server
 }
 
-func (s *syncs) get(ctx context.Context, l *link) (syncing, error) {
+// get returns how the server syncs, and for which news of the link that is so. Callers
+// don't wait for each other: the server may hang, and each has a time of its own.
+func (s *syncs) get(ctx context.Context, l *link) (syncing, uint64, error) {
+	news := l.news.Load()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.by != 0 && time.Since(s.read) < syncingLife {
-		return s.by, nil
+	by, known := s.by, s.news == news && time.Since(s.read) < syncingLife
+	s.mu.Unlock()
+	if by != 0 && known {
+		return by, news, nil
 	}
 	by, err := l.readSyncing(ctx)
 	if err == nil {
-		s.by, s.read = by, time.Now()
+		s.mu.Lock()
+		s.by, s.read, s.news = by, time.Now(), news
+		s.mu.Unlock()
 	}
-	return by, err
+	return by, news, err
 }
 
 func (l *link) readSyncing(ctx context.Context) (syncing, error) {
 	b := l.client.B()
 	replies, err := l.doMulti(ctx,
-		b.ConfigGet().Parameter("append*").Build(), b.Arbitrary("HELLO").Build())
+		b.ConfigGet().Parameter("append*", "no-appendfsync-on-rewrite").Build(), b.Arbitrary("HELLO").Build())
 	if err != nil {
 		return 0, err
 	}
@@ -199,7 +236,7 @@ func (l *link) readSyncing(ctx context.Context) (syncing, error) {
 	} else if err != nil {
 		return 0, err
 	}
-	always := config["appendfsync"] == "always"
+	always := config["appendfsync"] == "always" && config["no-appendfsync-on-rewrite"] != "yes"
 	switch {
 	case config != nil && config["appendonly"] != "yes":
 		return notAtAll, nil

@@ -1,6 +1,7 @@
 package onredis
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -63,6 +64,7 @@ func TestSynced(t *testing.T) {
 	}{
 		{[]string{"--appendonly", "yes", "--appendfsync", "always"}, nil},
 		{[]string{"--appendonly", "yes", "--appendfsync", "everysec"}, beck.ErrOption},
+		{[]string{"--appendonly", "yes", "--appendfsync", "always", "--no-appendfsync-on-rewrite", "yes"}, beck.ErrOption},
 		{nil, beck.ErrOption},
 	} {
 		e, s := start(t, c.args...)
@@ -76,6 +78,69 @@ func TestSynced(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestSyncedByAnotherServer fails over to a server that does not sync before it
+// answers: what is said of the former one does not hold of it.
+func TestSyncedByAnotherServer(t *testing.T) {
+	t.Parallel()
+	e, s := start(t, "--appendonly", "yes", "--appendfsync", "always")
+	d := driver.Durability{Synced: true}
+	m := []driver.Message{{Body: []byte("x"), Durability: &d}}
+	for range 5 { // by each of its connections
+		if _, err := e.Append(t.Context(), "orders", m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Do("CONFIG", "SET", "appendfsync", "everysec")
+	s.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	var ids []string
+	err := driver.ErrUncertain // while connections are found lost
+	lost := func() bool { return errors.Is(err, driver.ErrUncertain) || errors.Is(err, driver.ErrUnavailable) }
+	for limit := time.Now().Add(10 * time.Second); lost() && time.Now().Before(limit); {
+		ids, err = e.Append(t.Context(), "orders", m)
+	}
+	if isNewer(infoField(s.Do("INFO", "server"), "redis_version"), 7, 4, 3) {
+		t.Skip("this server has WAITAOF")
+	}
+	if !errors.Is(err, driver.ErrDurability) && !errors.Is(err, beck.ErrOption) {
+		t.Errorf("%q, %v; want ErrDurability or ErrOption", ids, err)
+	}
+}
+
+// TestSyncedByHungServer asks a server that hangs whether it syncs: nobody waits for
+// longer than he wants to because another one does.
+func TestSyncedByHungServer(t *testing.T) {
+	t.Parallel()
+	e, s := start(t, "--appendonly", "yes", "--appendfsync", "always")
+	d := driver.Durability{Synced: true}
+	m := []driver.Message{{Body: []byte("x"), Durability: &d}}
+	if _, err := e.bounded(t.Context(), "orders"); err != nil {
+		t.Fatal(err)
+	}
+	s.Pause()
+	patient, enough := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = e.Append(patient, "orders", m)
+	}()
+	for limit := time.Now().Add(5 * time.Second); len(e.work.one.calls) == 0 && time.Now().Before(limit); {
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := e.Append(ctx, "orders", m); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Append: %v, want that its time is over", err)
+	}
+	select {
+	case <-ended:
+		t.Error("it waited until the other one had ended")
+	default:
+	}
+	enough()
+	<-ended
+	s.Continue()
 }
 
 func TestReplicatedInCluster(t *testing.T) {
