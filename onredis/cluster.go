@@ -92,12 +92,13 @@ func (c *cluster) primaries() []string {
 }
 
 // moved takes over what a node said of one slot, until the map is read.
-func (c *cluster) moved(slot uint16, node string) {
+func (c *cluster) moved(slot uint16, node string) (changed bool) {
 	c.mu.Lock()
-	c.give(slot, node)
+	changed = c.give(slot, node)
 	c.mu.Unlock()
 	c.tellReplaced()
 	c.wakeUp()
+	return changed
 }
 
 // tellReplaced tells of primaries that were replaced since it last did.

@@ -70,7 +70,7 @@ func (e *engine) dialCluster(ctx context.Context) error {
 		c.hint = hintNoTLS
 	}
 	e.work = &pool{cluster: c, links: map[string]*opening{}, open: func(node string) (*link, error) { return open(node, forWork()) }}
-	e.watcher = &pool{cluster: c, links: map[string]*opening{}, open: func(node string) (*link, error) {
+	e.watcher = &pool{cluster: c, watches: true, links: map[string]*opening{}, open: func(node string) (*link, error) {
 		return open(node, forWatching(func(changed []rueidis.RedisMessage) { e.invalidated(node, changed) }))
 	}}
 	c.ask = func(ctx context.Context, node string) (rueidis.RedisMessage, error) {

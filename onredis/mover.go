@@ -28,7 +28,7 @@ const (
 	maxMoveWait = time.Minute
 	// clockLife is for how long Redis's clock is known.
 	clockLife = 10 * time.Second
-	// maxMovers is how many scripts it runs at a time.
+	// maxMovers is how many scripts it runs at a time, at one node.
 	maxMovers = 8
 	// fullPause is after what time it tries again to move messages into a topic
 	// that was full, and failPause after an error.
@@ -45,13 +45,14 @@ type mover struct {
 	e      *engine
 	ctx    context.Context
 	cancel context.CancelFunc
-	wake   chan struct{} // somebody wants a look
-	places chan struct{}
-	moves  sync.WaitGroup
+	wake   chan struct{}  // somebody wants a look
+	moves  sync.WaitGroup // and looks
 
 	mu      sync.Mutex
 	topics  map[string]*moving
-	wanted  map[string]struct{} // topics to look at
+	wanted  map[string]struct{}      // topics to look at
+	asked   map[string][]string      // nodes that are being asked, with topics to ask for next
+	places  map[string]chan struct{} // of nodes, for scripts
 	stopped bool
 
 	clocks map[*link]clock
@@ -75,8 +76,9 @@ type moving struct {
 func newMover(e *engine) *mover {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &mover{
-		e: e, ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1), places: make(chan struct{}, maxMovers),
+		e: e, ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1),
 		topics: map[string]*moving{}, clocks: map[*link]clock{}, wanted: map[string]struct{}{},
+		asked: map[string][]string{}, places: map[string]chan struct{}{},
 	}
 }
 
@@ -142,21 +144,13 @@ func (m *mover) run() {
 			return
 		case <-m.wake:
 		}
-		pause := lookPause
 		for topics := m.take(); len(topics) > 0; topics = m.take() {
-			if err := m.lookAt(topics); err != nil && m.ctx.Err() == nil {
-				m.e.log.Debug("looking for delayed messages", "redis", m.e.addr.String(), "error", err)
-				for _, topic := range topics {
-					m.look(topic)
-				}
-				pause = failPause
-				break
-			}
+			m.lookAt(topics)
 		}
 		select {
 		case <-m.ctx.Done():
 			return
-		case <-time.After(pause):
+		case <-time.After(lookPause):
 		}
 	}
 }
@@ -177,28 +171,66 @@ func (m *mover) take() (topics []string) {
 	return topics
 }
 
-// lookAt reads the keys due, by the connection that is then told of their changes,
-// and sets the timers. One node that can't be reached does not keep it from the others.
-func (m *mover) lookAt(topics []string) error {
-	ctx, cancel := context.WithTimeout(m.ctx, moveTimeout)
-	defer cancel()
+// lookAt has the keys due read, by the connection that is then told of their changes,
+// and the timers set. One look is under way at a node at a time; a node that hangs does
+// not keep it from the others.
+func (m *mover) lookAt(topics []string) {
 	keys := make([]string, len(topics))
 	for i, topic := range topics {
 		keys[i] = m.e.names.topic(topic).due
 	}
-	groups := m.e.watcher.groups(ctx, keys)
-	errs := make([]error, len(groups))
-	var wg sync.WaitGroup
-	for n, g := range groups {
-		wg.Go(func() { errs[n] = m.lookAtGroup(ctx, g, topics, keys) })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, g := range m.e.watcher.groups(keys) {
+		if next, is := m.asked[g.node]; is {
+			for _, i := range g.at {
+				next = append(next, topics[i])
+			}
+			m.asked[g.node] = next
+			continue
+		}
+		if m.stopped {
+			return
+		}
+		m.asked[g.node] = nil
+		m.moves.Go(func() { m.askNode(g, topics, keys) })
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+}
+
+// askNode looks at the topics of one node, and then has those looked at that have come
+// since; after an error all of them, after a while.
+func (m *mover) askNode(g group, topics, keys []string) {
+	ctx, cancel := context.WithTimeout(m.ctx, moveTimeout)
+	defer cancel()
+	err := m.lookAtGroup(ctx, g, topics, keys)
+	if err != nil && m.ctx.Err() == nil {
+		m.e.log.Debug("looking for delayed messages", "redis", m.e.addr.String(), "error", err)
+		select {
+		case <-m.ctx.Done():
+		case <-time.After(failPause):
+		}
+	}
+	m.mu.Lock()
+	next := m.asked[g.node]
+	delete(m.asked, g.node)
+	for _, topic := range next {
+		m.wanted[topic] = struct{}{}
+	}
+	if err != nil {
+		for _, i := range g.at {
+			m.wanted[topics[i]] = struct{}{}
+		}
+	}
+	m.mu.Unlock()
+	if err != nil || len(next) > 0 {
+		m.wakeUp()
+	}
 }
 
 func (m *mover) lookAtGroup(ctx context.Context, g group, topics, keys []string) error {
-	if g.err != nil {
-		return g.err
+	l, err := m.e.watcher.linkOf(ctx, g)
+	if err != nil {
+		return err
 	}
 	b := m.e.b
 	cmds := make([]rueidis.Completed, 0, len(g.at)+1)
@@ -206,14 +238,14 @@ func (m *mover) lookAtGroup(ctx context.Context, g group, topics, keys []string)
 		cmds = append(cmds, b.Get().Key(keys[i]).Build())
 	}
 	m.mu.Lock()
-	c := m.clocks[g.link]
+	c := m.clocks[l]
 	m.mu.Unlock()
 	known := time.Since(c.at) < clockLife
 	if !known {
 		cmds = append(cmds, b.Time().Build())
 	}
 	began := time.Now()
-	replies, err := g.link.doMulti(ctx, cmds...)
+	replies, err := l.doMulti(ctx, cmds...)
 	if err != nil {
 		return err
 	}
@@ -224,7 +256,7 @@ func (m *mover) lookAtGroup(ctx context.Context, g group, topics, keys []string)
 		}
 		c = clock{ahead, began}
 		m.mu.Lock()
-		m.clocks[g.link] = c
+		m.clocks[l] = c
 		m.mu.Unlock()
 	}
 	for n, i := range g.at {
@@ -315,12 +347,13 @@ func (m *mover) start(topic string) {
 
 // moveAll moves until nothing is due, and returns when to go on, -1 for never.
 func (m *mover) moveAll(topic string, t *moving) time.Duration {
+	places := m.placesOf(topic)
 	select {
-	case m.places <- struct{}{}:
+	case places <- struct{}{}:
 	case <-m.ctx.Done():
 		return -1
 	}
-	defer func() { <-m.places }()
+	defer func() { <-places }()
 	for {
 		ctx, cancel := context.WithTimeout(m.ctx, moveTimeout)
 		next, err := m.e.moveDue(ctx, topic)
@@ -341,6 +374,23 @@ func (m *mover) moveAll(topic string, t *moving) time.Duration {
 			return next
 		}
 	}
+}
+
+// placesOf are those of the node that has a topic, so that one that hangs keeps only its
+// own topics waiting.
+func (m *mover) placesOf(topic string) chan struct{} {
+	node := ""
+	if c := m.e.cluster; c != nil {
+		node = c.owner(slotOf(m.e.names.stream(topic)))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	places := m.places[node]
+	if places == nil {
+		places = make(chan struct{}, maxMovers)
+		m.places[node] = places
+	}
+	return places
 }
 
 // moveDue moves some of the delayed messages that are due into their topic, and

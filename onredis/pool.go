@@ -18,6 +18,7 @@ type pool struct {
 	cluster *cluster // nil if one node has all keys
 	one     *link    // the link to that
 	b       rueidis.Builder
+	watches bool // it is told of changes of what it reads
 
 	mu     sync.Mutex
 	links  map[string]*opening // of a cluster, by the addresses of nodes
@@ -189,13 +190,13 @@ func (p *pool) keep(nodes map[string]bool) {
 
 // group is some of a list of keys: those whose node one link leads to.
 type group struct {
-	link *link
-	at   []int // their places in the list
-	err  error // why there is no link
+	link *link  // nil if it is that to a node of a cluster
+	node string // the node
+	at   []int  // their places in the list
 }
 
 // groups splits keys by their nodes.
-func (p *pool) groups(ctx context.Context, keys []string) []group {
+func (p *pool) groups(keys []string) []group {
 	if p.cluster == nil {
 		all := make([]int, len(keys))
 		for i := range all {
@@ -211,19 +212,26 @@ func (p *pool) groups(ctx context.Context, keys []string) []group {
 		if !ok {
 			n = len(list)
 			byNode[node] = n
-			l, err := p.to(ctx, node)
-			list = append(list, group{link: l, err: err})
+			list = append(list, group{node: node})
 		}
 		list[n].at = append(list[n].at, i)
 	}
 	return list
 }
 
+// linkOf is the link of a group. It may have to be made.
+func (p *pool) linkOf(ctx context.Context, g group) (*link, error) {
+	if g.link != nil {
+		return g.link, nil
+	}
+	return p.to(ctx, g.node)
+}
+
 // each runs one or more commands for each of some keys: in one pipeline a node, all
 // nodes side by side. It returns the replies in the order of keys, or the first error.
 func (p *pool) each(ctx context.Context, keys []string, build func(i int) []rueidis.Completed) ([][]rueidis.RedisResult, error) {
 	replies := make([][]rueidis.RedisResult, len(keys))
-	groups := p.groups(ctx, keys)
+	groups := p.groups(keys)
 	errs := make([]error, len(groups))
 	var wg sync.WaitGroup
 	for n, g := range groups {
@@ -244,8 +252,9 @@ func (p *pool) each(ctx context.Context, keys []string, build func(i int) []ruei
 }
 
 func (p *pool) eachOf(ctx context.Context, g group, keys []string, build func(i int) []rueidis.Completed, replies [][]rueidis.RedisResult) error {
-	if g.err != nil {
-		return g.err
+	l, err := p.linkOf(ctx, g)
+	if err != nil {
+		return err
 	}
 	var cmds []rueidis.Completed
 	counts := make([]int, len(g.at))
@@ -254,7 +263,7 @@ func (p *pool) eachOf(ctx context.Context, g group, keys []string, build func(i 
 		counts[n] = len(some)
 		cmds = append(cmds, some...)
 	}
-	got, err := g.link.doMulti(ctx, cmds...)
+	got, err := l.doMulti(ctx, cmds...)
 	if err != nil {
 		return err
 	}

@@ -178,7 +178,12 @@ type following struct {
 }
 
 func (f *following) run(ctx context.Context) ([]rueidis.RedisResult, error) {
-	defer f.cluster.changed(f.slot) // what was armed for it is armed elsewhere
+	elsewhere := false // what was armed for the key has to be armed at another node
+	defer func() {
+		if elsewhere {
+			f.cluster.changed(f.slot)
+		}
+	}()
 	pause, limit := firstPartPause, time.Now().Add(redirectTime)
 	for n := 0; ; n++ {
 		to, which := f.next()
@@ -196,10 +201,13 @@ func (f *following) run(ctx context.Context) ([]rueidis.RedisResult, error) {
 		node := to.node
 		switch to.kind {
 		case moved:
-			f.cluster.moved(f.slot, node)
+			elsewhere = f.cluster.moved(f.slot, node) || elsewhere
 		case tryAgain:
 			node = f.cluster.owner(f.slot)
 		}
+		// Who reads by the watcher is armed where he is sent to. A hint would have him
+		// read again, and be sent there again, as long as the slot is half moved.
+		elsewhere = elsewhere || to.kind == ask && !f.watches
 		if err := f.send(ctx, node, to.kind == ask, which); err != nil {
 			return f.replies, nil // which say where it should be
 		}
