@@ -79,9 +79,10 @@ func replicaFault(name string, pick func(*run) *redistest.Server, do, undo func(
 func cluster(t *testing.T, _ bool) deployment {
 	c := redistest.Cluster(t, 3, 1, stored...)
 	d := deployment{name: "cluster", at: []string{c.URL()}, direct: c.URL(), heal: c.Settle}
+	// One that has topics: the others do little harm.
 	primary := func(r *run) *redistest.Server {
-		all := c.Primaries()
-		return all[r.chance.IntN(len(all))]
+		all := slices.Concat(topics, queues)
+		return c.Owner(prefix + all[r.chance.IntN(len(all))])
 	}
 	replica := func(r *run) *redistest.Server { return c.ReplicasOf(primary(r))[0] }
 	d.faults = slices.Concat(dataFaults(c.Owner, c.Nodes()...), []fault{
@@ -109,11 +110,10 @@ func cluster(t *testing.T, _ bool) deployment {
 			// The slots of two topics, and some others.
 			n := 0
 			for _, topic := range []string{topics[r.chance.IntN(len(topics))], queues[r.chance.IntN(len(queues))]} {
+				c.Settle() // all nodes know who has which slot
 				from := c.Owner(prefix + topic)
-				to := primary(r)
-				for to == from {
-					to = primary(r)
-				}
+				others := slices.DeleteFunc(c.Primaries(), func(s *redistest.Server) bool { return s == from })
+				to := others[r.chance.IntN(len(others))]
 				slots := []int{c.Slot(prefix + topic)}
 				for _, slot := range c.SlotsOf(from)[:20] {
 					if slot != slots[0] {
@@ -123,7 +123,7 @@ func cluster(t *testing.T, _ bool) deployment {
 				c.MoveSlots(from, to, slots...)
 				n += len(slots)
 			}
-			return fmt.Sprintf("%d slots", n), nil
+			return fmt.Sprintf("%d slots", n), c.Settle
 		}},
 		{name: "cut clients", place: link, harm: Cuts, live: true, do: func(r *run) (string, func()) {
 			primary(r).Do("CLIENT", "KILL", "TYPE", "normal")
