@@ -3,7 +3,6 @@ package torture
 import (
 	"slices"
 	"sort"
-	"strconv"
 	"time"
 )
 
@@ -91,13 +90,10 @@ func (r *record) checkStream(s *stream, followers []*follower) {
 		default:
 			r.report.Unsure++
 		}
-		if m.outcome != acked || !t.audited || m.entry != 0 && t.entries[m.entry-1].present {
+		if m.outcome != acked || !t.audited || m.present {
 			continue
 		}
 		n := int64(i) + 1
-		if r.copied(t, s, n) {
-			continue
-		}
 		w := r.taken(s, m)
 		switch {
 		case w == nil:
@@ -115,23 +111,6 @@ func (r *record) checkStream(s *stream, followers []*follower) {
 			f.mustKnow(r, s, n, m, w)
 		}
 	}
-}
-
-// copied reports whether a message that isn't under the id that is known of it is
-// there under another one: a deduplicated one, published again after it was lost.
-func (r *record) copied(t *topicLog, s *stream, n int64) bool {
-	if !s.once {
-		return false
-	}
-	if t.copies == nil {
-		t.copies = map[string]bool{}
-		for i := range t.entries {
-			if e := &t.entries[i]; e.present && e.stream.once {
-				t.copies[e.stream.name+" "+strconv.FormatInt(e.n, 10)] = true
-			}
-		}
-	}
-	return t.copies[s.name+" "+strconv.FormatInt(n, 10)]
 }
 
 // taken returns the fault that may have taken a message away, or nil.
@@ -157,7 +136,9 @@ type follower struct {
 	*reader
 	gaps  []int   // the places of the gaps among the items
 	begun []int64 // for each item, the latest begin of a publish up to it
+	ranks []int32 // for each item, the highest rank up to it
 	knows map[int32]bool
+	saw   map[*message]bool // under whatever id
 }
 
 // checkFollower checks that a follower saw a topic in order, each message once, and
@@ -165,22 +146,26 @@ type follower struct {
 func (r *record) checkFollower(f *reader) *follower {
 	t := r.topic(f.topic)
 	sorted := t.order()
-	out := &follower{reader: f, begun: make([]int64, len(f.items)), knows: map[int32]bool{}}
+	out := &follower{reader: f, begun: make([]int64, len(f.items)), ranks: make([]int32, len(f.items)), knows: map[int32]bool{}, saw: map[*message]bool{}}
 	silent := map[int32]bool{}
 	last := int32(-1) // the rank of the last message, or -1
 	told := true      // the first message may be any that nothing present stands before
 	var latest int64
+	highest := int32(-1)
 	for i, it := range f.items {
 		if it.entry < 0 {
 			out.gaps = append(out.gaps, i)
-			out.begun[i] = latest
+			out.begun[i], out.ranks[i] = latest, highest
 			told = true
 			continue
 		}
 		rank := t.ranks[it.entry]
 		e := &t.entries[it.entry]
-		latest = max(latest, e.stream.at(e.n).begun)
-		out.begun[i] = latest
+		m := e.stream.at(e.n)
+		out.saw[m] = true
+		latest = max(latest, m.begun)
+		highest = max(highest, rank)
+		out.begun[i], out.ranks[i] = latest, highest
 		if last >= 0 && rank <= last && !told {
 			r.report.Disordered.add("%s: %s got %s behind %s", f.topic, f.name, e.id, t.entries[sorted[last]].id)
 		}
@@ -230,12 +215,20 @@ func (f *follower) passedOver(r *record, m *message) bool {
 // mustKnow checks that a follower saw a message that a fault took away, or was told
 // by a gap that something is missing at its place.
 func (f *follower) mustKnow(r *record, s *stream, n int64, m *message, w *window) {
-	if m.entry != 0 && f.knows[m.entry-1] {
+	if f.saw[m] {
 		return
 	}
-	// Its place is before the first message whose publish began after it entered
-	// the topic.
-	behind := sort.Search(len(f.begun), func(i int) bool { return f.begun[i] > m.ended+m.delay })
+	// Its place is before the first message whose publish began after it had entered
+	// the topic, and before the first one with a higher id, if one of its ids is known.
+	entered := m.ended
+	if m.delay > 0 {
+		entered += m.delay + delayLate
+	}
+	behind := sort.Search(len(f.begun), func(i int) bool { return f.begun[i] > entered })
+	if m.entry != 0 {
+		rank := r.topic(f.topic).ranks[m.entry-1]
+		behind = max(behind, sort.Search(len(f.ranks), func(i int) bool { return f.ranks[i] > rank }))
+	}
 	since := m.begun
 	if w.harm == Fails {
 		// A primary that comes back from standing still takes messages for a while
@@ -255,6 +248,10 @@ func (f *follower) mustKnow(r *record, s *stream, n int64, m *message, w *window
 		r.report.SilentGaps.add("%s: %s was not told that %s %d is missing", f.topic, f.name, s.name, n)
 	}
 }
+
+// delayLate is by how much a delayed message may enter its topic late on a machine
+// that has too much to do, in microseconds.
+const delayLate = 2_000_000
 
 // wasAway reports whether the follower that got an item had not run since before a
 // fault: it may find the last message it knew, and can't know of those behind it.

@@ -93,6 +93,23 @@ func TestVerdictsOnFaults(t *testing.T) {
 			h.add("main.0", struck("flush", Destroys, "redis", 60, 61)...)
 			gap(h, "follower.1", 0, 62)
 		}, "", func(r *Report) bool { return r.Destroyed == 2 && r.GapsTold == 1 }},
+		{"a flush long after a message was due", func(h told) {
+			gone(h, 4)
+			h["follower.0"] = append(h["follower.0"][:3:3], seen("f", 4), h["follower.0"][3])
+			h.add("main.0", struck("flush", Destroys, "redis", 100_000, 100_001)...)
+		}, "lost 1", nil}, // to the subscription; the follower has seen it
+		{"a delayed message that came into two topics, of which one is left", func(h told) {
+			h.change("publisher.0", 5, func(e *Event) {
+				e.Delay = 1000
+				if e.Kind == Acked {
+					e.IDs[0] = "d-5"
+				}
+			})
+			other := seen("f", 5)
+			other.ID = id(4) + "-1"
+			h["follower.0"] = append(h["follower.0"][:4:4], other, Event{Kind: Gap, Mono: 56, Topic: "log", Sub: "f"}, seen("f", 5).after(2))
+			h.add("main.0", struck("failover", Fails, "redis", 53, 55)...)
+		}, "", nil},
 		{"a flush of which nobody tells", func(h told) {
 			gone(h, 4, 5)
 			h.add("main.0", struck("flush", Destroys, "redis", 60, 61)...)

@@ -59,19 +59,17 @@ func (r *record) givenBack(s *subscription, u suspect) bool {
 }
 
 func (r *record) checkDelivered(s *subscription, p *stream, got []bool) {
-	t := r.topic(s.topic)
 	for i := range p.messages {
 		m := &p.messages[i]
 		n := int64(i) + 1
 		if m.outcome < weak || got != nil && got[n] {
 			continue
 		}
-		present := m.entry != 0 && t.entries[m.entry-1].present
-		if m.outcome == weak && !present {
+		if m.outcome == weak && !m.present {
 			continue
 		}
 		w := r.taken(p, m)
-		if !present && w != nil {
+		if !m.present && w != nil && w.from-m.ended-m.delay < patience {
 			if s.queue && w.harm == Destroys {
 				r.report.Destroyed++
 			} else if s.queue {
@@ -82,6 +80,10 @@ func (r *record) checkDelivered(s *subscription, p *stream, got []bool) {
 		r.report.Lost.add("%s: %s never got %s %d, acknowledged as %s", s.topic, s.name, p.name, n, p.level)
 	}
 }
+
+// patience is after what time a message must have been delivered, in microseconds:
+// what is destroyed later than that was lost before. It is longer than any fault lasts.
+const patience = 90_000_000
 
 // checkDeliveries looks at all deliveries of one message, in the order of time.
 func (r *record) checkDeliveries(s *subscription, list []delivery) {
@@ -109,8 +111,7 @@ func (r *record) checkDeliveries(s *subscription, list []delivery) {
 // subscription had been delivered.
 func (r *record) tookAway(s *subscription, d *delivery) bool {
 	m := d.stream.at(d.n)
-	t := r.topic(s.topic)
-	if t.audited && m.entry != 0 && t.entries[m.entry-1].present {
+	if m.present {
 		return false
 	}
 	for _, w := range r.windows {

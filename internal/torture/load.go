@@ -173,7 +173,7 @@ func (l *life) seen(e Event) error {
 		m.entry = i + 1
 	}
 	if e.Sub == Audit {
-		t.audited, t.entries[i].present = true, true
+		t.audited, t.entries[i].present, m.present = true, true, true
 	} else {
 		l.report.Followed++
 		l.deliveries.add(e.Wall)

@@ -32,9 +32,10 @@ type fault struct {
 // nemesis injects faults, as the seed says.
 type nemesis struct {
 	*run
-	chance *rand.Rand
-	faults []fault
-	queue  []fault // those that are to come before any comes again
+	chance  *rand.Rand
+	faults  []fault
+	refills int
+	queue   []fault // those that are to come before any comes again
 }
 
 // torment injects one fault, or two together, and heals them.
@@ -121,8 +122,11 @@ func (n *nemesis) next(with *fault) fault {
 	return fault{}
 }
 
+// refill has all faults come again, but those that destroy messages only every other
+// time: what is destroyed says little of what is kept.
 func (n *nemesis) refill() {
-	n.queue = slices.Clone(n.faults)
+	n.queue = slices.DeleteFunc(slices.Clone(n.faults), func(f fault) bool { return f.harm == Destroys && n.refills%2 == 1 })
+	n.refills++
 	n.chance.Shuffle(len(n.queue), func(i, j int) { n.queue[i], n.queue[j] = n.queue[j], n.queue[i] })
 }
 

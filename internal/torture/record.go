@@ -35,6 +35,7 @@ type message struct {
 	begun, ended int64
 	delay        int64
 	outcome      outcome
+	present      bool  // at the end, under whatever id
 	entry        int32 // of its topic's log, plus one; 0 for none
 }
 
@@ -63,7 +64,6 @@ type topicLog struct {
 	entries []entry
 	audited bool // somebody read all of it at the end
 	ranks   []int32
-	copies  map[string]bool // of deduplicated messages, those that are there
 }
 
 type entry struct {

@@ -15,6 +15,7 @@ const (
 	seedVariable   = "BECK_TORTURE_SEED"
 	dirVariable    = "BECK_TORTURE_DIR"
 	keepVariable   = "BECK_TORTURE_KEEP"
+	checkVariable  = "BECK_TORTURE_CHECK"
 )
 
 // TestTorture is a run on each deployment: a short one, the same each time, or one as
@@ -48,6 +49,22 @@ func TestTorture(t *testing.T) {
 				t.Errorf("seed %d: promises were broken\n%s", p.seed, broken)
 			}
 		})
+	}
+}
+
+// TestHistory has the checker look at the histories of a former run again.
+func TestHistory(t *testing.T) {
+	dir := os.Getenv(checkVariable)
+	if dir == "" {
+		t.Skipf("%s does not name a directory with histories", checkVariable)
+	}
+	report, err := Check(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s\n%s", dir, report)
+	if broken := report.Broken(); broken != "" {
+		t.Error(broken)
 	}
 }
 
