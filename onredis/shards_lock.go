@@ -3,7 +3,6 @@ package onredis
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -59,16 +58,14 @@ func lockAll(ctx context.Context, engines map[string]*engine, key string, lease 
 	working, cancel := context.WithCancelCause(ctx)
 	var renewing sync.WaitGroup
 	renewing.Go(func() {
-		for good := time.Now(); ; {
+		for {
 			select {
 			case <-working.Done():
 				return
 			case <-time.After(lease / 4):
 			}
-			if err := renew(working, engines, key, token, lease); err == nil {
-				good = time.Now()
-			} else if time.Since(good) > lease && working.Err() == nil {
-				cancel(fmt.Errorf("%w: reshard has lost its lock: %v", driver.ErrUnavailable, err))
+			if other := renew(working, engines, key, token, lease); other != "" && working.Err() == nil {
+				cancel(fmt.Errorf("%w: another reshard has begun at %s, since this one was silent for too long", driver.ErrInUse, other))
 			}
 		}
 	})
@@ -79,16 +76,19 @@ func lockAll(ctx context.Context, engines map[string]*engine, key string, lease 
 	}, nil
 }
 
-func renew(ctx context.Context, engines map[string]*engine, key, token string, lease time.Duration) error {
-	var errs []error
+// renew keeps the lock, and takes it again where it has ended. It returns where somebody
+// else has it.
+func renew(ctx context.Context, engines map[string]*engine, key, token string, lease time.Duration) (other string) {
 	for name, e := range engines {
-		limited, cancel := context.WithTimeout(ctx, lease/4)
-		done, _, err := e.swap(limited, key, token, token, lease)
-		cancel()
-		if err == nil && !done {
-			err = fmt.Errorf("somebody else has it at %s", name)
+		limited, cancel := context.WithTimeout(ctx, max(lease/4, beatTimeout))
+		done, now, err := e.swap(limited, key, token, token, lease)
+		if err == nil && !done && now == "" {
+			done, now, err = e.swap(limited, key, "", token, lease)
 		}
-		errs = append(errs, err)
+		cancel()
+		if err == nil && !done && now != token {
+			other = name
+		}
 	}
-	return errors.Join(errs...)
+	return other
 }
