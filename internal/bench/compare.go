@@ -30,10 +30,13 @@ type Deployment struct {
 	// Buses are what topics are spread over, one after the other: one bus, or one
 	// for each of several servers of their own.
 	Buses []*beck.Bus `json:"-"`
+	// CPU is the processor time that this program and the servers have used so far.
+	// If it is nil, or always 0, what a message costs is not shown.
+	CPU func() time.Duration `json:"-"`
 }
 
-// Line is one line of a comparison: rates are messages a second, delays are
-// microseconds. The values are those of the deployments, medians of the rounds;
+// Line is one line of a comparison: rates are messages a second, delays and processor
+// time are microseconds. The values are those of the deployments, medians of the rounds;
 // the ratios are to the deployment that each is compared with, the median of those
 // of the rounds.
 type Line struct {
@@ -62,29 +65,33 @@ func Compare(ctx context.Context, deployments []Deployment, o Options) (*Compari
 	c.Options = r.Options
 	c.body = []byte(strings.Repeat("beck is a small stream. ", c.Size/24+1)[:c.Size])
 	result := &Comparison{Deployments: deployments, Size: c.Size}
+	const cost = "   processor time for a message"
 	for _, w := range []struct {
-		name, what, unit string
-		do               func(context.Context, Deployment) (float64, error)
+		name, what, unit, cost string
+		do                     func(context.Context, Deployment) (value, cost float64, err error)
 	}{
-		{"publish", fmt.Sprintf("publish, %d publishers, batches of %d", spreadPublishers, batchSize), "msg/s",
-			func(ctx context.Context, d Deployment) (float64, error) {
+		{"publish", fmt.Sprintf("publish, %d publishers, batches of %d", spreadPublishers, batchSize), "msg/s", cost,
+			func(ctx context.Context, d Deployment) (float64, float64, error) {
 				return c.publish(ctx, d, spreadPublishers, batchSize)
 			}},
-		{"single", fmt.Sprintf("publish, %d publishers, one by one", singlePublisher), "msg/s",
-			func(ctx context.Context, d Deployment) (float64, error) {
+		{"single", fmt.Sprintf("publish, %d publishers, one by one", singlePublisher), "msg/s", cost,
+			func(ctx context.Context, d Deployment) (float64, float64, error) {
 				return c.publish(ctx, d, singlePublisher, 1)
 			}},
-		{"subscribe", "subscribe and acknowledge", "msg/s", c.subscribe},
-		{"delay", fmt.Sprintf("delay to follow at %d/s, p50", c.Rate), "µs", c.delay},
+		{"subscribe", "subscribe and acknowledge", "msg/s", cost, c.subscribe},
+		{"delay", fmt.Sprintf("delay to follow at %d/s, p50", c.Rate), "µs", "", c.delay},
 	} {
 		if len(c.Only) > 0 && !slices.Contains(c.Only, w.name) {
 			continue
 		}
-		line, err := c.inTurn(ctx, Line{Name: w.name, What: w.what, Unit: w.unit}, w.do)
-		if err != nil {
+		lines := []Line{{Name: w.name, What: w.what, Unit: w.unit}}
+		if w.cost != "" && c.used(deployments[0]) > 0 {
+			lines = append(lines, Line{Name: w.name + "-cpu", What: w.cost, Unit: "µs"})
+		}
+		if err := c.inTurn(ctx, lines, w.do); err != nil {
 			return result, err
 		}
-		result.Lines = append(result.Lines, line)
+		result.Lines = append(result.Lines, lines...)
 	}
 	return result, nil
 }
@@ -98,33 +105,51 @@ type comparing struct {
 
 // inTurn measures each deployment once a round. The order turns with the rounds:
 // whoever comes first finds another machine than the last.
-func (c *comparing) inTurn(ctx context.Context, line Line, measure func(context.Context, Deployment) (float64, error)) (Line, error) {
+func (c *comparing) inTurn(ctx context.Context, lines []Line, measure func(context.Context, Deployment) (value, cost float64, err error)) error {
 	n := len(c.deployments)
-	values, ratios := make([][]float64, n), make([][]float64, n)
+	all := make([][2]float64, 0, n*c.Rounds)
 	for round := range c.Rounds {
-		this := make([]float64, n)
+		this := make([][2]float64, n)
 		for k := range n {
 			i := (k + round) % n
 			d := c.deployments[i]
-			c.Progress(fmt.Sprintf("%s, round %d of %d: %s", line.What, round+1, c.Rounds, d.Name))
-			value, err := measure(ctx, d)
+			c.Progress(fmt.Sprintf("%s, round %d of %d: %s", lines[0].What, round+1, c.Rounds, d.Name))
+			value, cost, err := measure(ctx, d)
 			if err != nil {
-				return line, fmt.Errorf("%s, %s: %w", d.Name, line.Name, err)
+				return fmt.Errorf("%s, %s: %w", d.Name, lines[0].Name, err)
 			}
-			this[i] = value
+			this[i] = [2]float64{value, cost}
 		}
-		for i, value := range this {
-			values[i] = append(values[i], value)
-			if base := this[c.deployments[i].Beside]; base > 0 {
-				ratios[i] = append(ratios[i], value/base)
+		all = append(all, this...)
+	}
+	for l := range lines {
+		for i, d := range c.deployments {
+			var values, ratios []float64
+			for round := range c.Rounds {
+				value, base := all[round*n+i][l], all[round*n+d.Beside][l]
+				values = append(values, value)
+				if base > 0 {
+					ratios = append(ratios, value/base)
+				}
 			}
+			lines[l].Values = append(lines[l].Values, median(values))
+			lines[l].Ratios = append(lines[l].Ratios, median(ratios))
 		}
 	}
-	for i := range n {
-		line.Values = append(line.Values, median(values[i]))
-		line.Ratios = append(line.Ratios, median(ratios[i]))
+	return nil
+}
+
+// used is the processor time used so far, 0 if that is not known.
+func (c *comparing) used(d Deployment) time.Duration {
+	if d.CPU == nil {
+		return 0
 	}
-	return line, nil
+	return d.CPU()
+}
+
+// microsEach is the microseconds a message took, of some processor time.
+func microsEach(used time.Duration, n int) float64 {
+	return float64(used.Nanoseconds()) / 1000 / float64(max(1, n))
 }
 
 // topic is one of many, and the bus that has it.
@@ -155,31 +180,32 @@ func (c *comparing) messages(batch int) []beck.Message {
 }
 
 // publish has publishers send batches, each to one topic after the other.
-func (c *comparing) publish(ctx context.Context, d Deployment, publishers, batch int) (rate float64, err error) {
+func (c *comparing) publish(ctx context.Context, d Deployment, publishers, batch int) (rate, cost float64, err error) {
 	defer func() { err = errors.Join(err, c.remove(ctx, d)) }()
 	messages := c.messages(batch)
 	// First all topics are made, and all connections.
 	for i := range spreadTopics {
 		bus, topic := c.topic(d, i)
 		if _, err := bus.Publish(ctx, topic, messages[0]); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
 	stop, cancel := context.WithTimeout(ctx, c.Time)
 	defer cancel()
 	var next atomic.Int64
-	start := time.Now()
+	start, used := time.Now(), c.used(d)
 	n, err := each(stop, publishers, func() (int, error) {
 		bus, topic := c.topic(d, int(next.Add(1)%spreadTopics))
 		ids, err := bus.Publish(ctx, topic, messages...)
 		return len(ids), err
 	})
-	return float64(n) / time.Since(start).Seconds(), errors.Join(err, ctx.Err())
+	took := time.Since(start)
+	return float64(n) / took.Seconds(), microsEach(c.used(d)-used, n), errors.Join(err, ctx.Err())
 }
 
 // subscribe stores messages in many topics, and then works them off through a
 // subscription to each.
-func (c *comparing) subscribe(ctx context.Context, d Deployment) (rate float64, err error) {
+func (c *comparing) subscribe(ctx context.Context, d Deployment) (rate, cost float64, err error) {
 	defer func() { err = errors.Join(err, c.remove(ctx, d)) }()
 	each, total := max(1, c.Messages/spreadTopics), 0
 	for i := range spreadTopics {
@@ -187,7 +213,7 @@ func (c *comparing) subscribe(ctx context.Context, d Deployment) (rate float64, 
 		for left := each; left > 0; left -= 1000 {
 			ids, err := bus.Publish(ctx, topic, c.messages(min(left, 1000))...)
 			if err != nil {
-				return 0, err
+				return 0, 0, err
 			}
 			total += len(ids)
 		}
@@ -197,7 +223,7 @@ func (c *comparing) subscribe(ctx context.Context, d Deployment) (rate float64, 
 	var handled atomic.Int64
 	var failed atomic.Pointer[error]
 	var all sync.WaitGroup
-	start := time.Now()
+	start, used := time.Now(), c.used(d)
 	for i := range spreadTopics {
 		bus, topic := c.topic(d, i)
 		all.Go(func() {
@@ -214,16 +240,16 @@ func (c *comparing) subscribe(ctx context.Context, d Deployment) (rate float64, 
 		})
 	}
 	<-working.Done()
-	took := time.Since(start)
+	took, cost := time.Since(start), microsEach(c.used(d)-used, total)
 	all.Wait()
 	if err := failed.Load(); err != nil {
-		return 0, *err
+		return 0, 0, *err
 	}
-	return float64(total) / took.Seconds(), ctx.Err()
+	return float64(total) / took.Seconds(), cost, ctx.Err()
 }
 
 // delay is the median time from before a publish to a follower.
-func (c *comparing) delay(ctx context.Context, d Deployment) (micros float64, err error) {
+func (c *comparing) delay(ctx context.Context, d Deployment) (micros, none float64, err error) {
 	r := &run{bus: d.Buses[0], Options: c.Options, body: c.body, topic: c.prefix + rand.Text()[:8]}
 	delays, err := r.delays(ctx, time.Second/time.Duration(c.Rate), false)
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
@@ -231,5 +257,5 @@ func (c *comparing) delay(ctx context.Context, d Deployment) (micros float64, er
 	for _, topic := range r.created {
 		err = errors.Join(err, d.Buses[0].DeleteTopic(ending, topic))
 	}
-	return percentile(delays, 0.5), err
+	return percentile(delays, 0.5), 0, err
 }

@@ -106,10 +106,10 @@ func spread(ctx context.Context, o Options) (*Comparison, error) {
 		}
 	}
 	return Compare(ctx, []Deployment{
-		{Name: "one instance", Beside: 0, Buses: buses[:1]},
-		{Name: fmt.Sprintf("%d instances", instances), Beside: 0, Buses: buses[1 : 1+instances]},
-		{Name: fmt.Sprintf("cluster of %d", instances), Beside: 1, Buses: buses[1+instances : 2+instances]},
-		{Name: fmt.Sprintf("shards of %d", instances), Beside: 1, Buses: buses[2+instances:]},
+		{Name: "one instance", Beside: 0, CPU: s.cpu, Buses: buses[:1]},
+		{Name: fmt.Sprintf("%d instances", instances), Beside: 0, CPU: s.cpu, Buses: buses[1 : 1+instances]},
+		{Name: fmt.Sprintf("cluster of %d", instances), Beside: 1, CPU: s.cpu, Buses: buses[1+instances : 2+instances]},
+		{Name: fmt.Sprintf("shards of %d", instances), Beside: 1, CPU: s.cpu, Buses: buses[2+instances:]},
 	}, o)
 }
 
@@ -132,7 +132,7 @@ func sentinel(ctx context.Context, o Options) (*Comparison, error) {
 		return nil, err
 	}
 	return Compare(ctx, []Deployment{
-		{Name: "primary and replica", Beside: 0, Buses: buses[:1]},
-		{Name: "the same by Sentinel", Beside: 0, Buses: buses[1:]},
+		{Name: "primary and replica", Beside: 0, CPU: s.cpu, Buses: buses[:1]},
+		{Name: "the same by Sentinel", Beside: 0, CPU: s.cpu, Buses: buses[1:]},
 	}, o)
 }

@@ -26,7 +26,7 @@ func TestDeployments(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]*bench.Comparison{"spread": report.Spread, "sentinel": report.Sentinel} {
-		if len(c.Lines) != len(bench.Comparisons()) {
+		if len(c.Lines) < len(bench.Comparisons()) {
 			t.Errorf("%s: %d lines", name, len(c.Lines))
 		}
 		for _, line := range c.Lines {

@@ -60,7 +60,11 @@ func comparisonTable(b *strings.Builder, c *bench.Comparison) {
 	for _, line := range c.Lines {
 		fmt.Fprint(w, line.What)
 		for _, value := range line.Values {
-			fmt.Fprintf(w, "\t%s %s", grouped(int64(value+0.5)), line.Unit)
+			text := grouped(int64(value + 0.5))
+			if value < 100 {
+				text = fmt.Sprintf("%.2f", value)
+			}
+			fmt.Fprintf(w, "\t%s %s", text, line.Unit)
 		}
 		fmt.Fprint(w, "\t\nratio")
 		for i, d := range c.Deployments {
