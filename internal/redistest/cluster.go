@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // slots is how many a cluster has.
@@ -45,7 +46,7 @@ func ClusterWith(t testing.TB, primaries, replicasEach int, o Options) *ClusterG
 	}
 	c := &ClusterGroup{t: t, options: o, ids: map[*Server]string{}}
 	if err := c.start(primaries, replicasEach); err != nil {
-		t.Fatal(err)
+		t.Fatal(ended(err, c.Nodes()))
 	}
 	return c
 }
@@ -73,12 +74,8 @@ func (c *ClusterGroup) start(primaries, replicasEach int) error {
 			return err
 		}
 	}
-	for i, s := range nodes {
-		for _, other := range nodes[i+1:] {
-			if err := c.meet(s, other); err != nil {
-				return err
-			}
-		}
+	if err := c.acquaint(nodes); err != nil {
+		return err
 	}
 	for i, s := range nodes[primaries:] {
 		if err := c.replicate(s, nodes[i%primaries]); err != nil {
@@ -95,6 +92,41 @@ func (c *ClusterGroup) enter(s *Server) error {
 	defer c.mu.Unlock()
 	c.nodes, c.ids[s] = append(c.nodes, s), id
 	return err
+}
+
+// meetAgain is after what time a node that is not known is met again: on a busy
+// machine a handshake may not end in time, and is then given up.
+const meetAgain = 2 * time.Second
+
+// acquaint has all nodes meet each other and waits until they have.
+func (c *ClusterGroup) acquaint(nodes []*Server) error {
+	met := time.Time{}
+	return within(topologyTimeout, "all nodes know each other", func() error {
+		var missing error
+		again := time.Since(met) > meetAgain
+		if again {
+			met = time.Now()
+		}
+		for _, s := range nodes {
+			seen, err := c.look(s)
+			if err != nil {
+				return err
+			}
+			for _, other := range nodes {
+				if v, known := seen[c.ID(other)]; known && !v.failed {
+					continue
+				}
+				missing = fmt.Errorf("%s does not know %s", s.Addr(), other.Addr())
+				if !again {
+					continue
+				}
+				if err := c.meet(s, other); err != nil {
+					return err
+				}
+			}
+		}
+		return missing
+	})
 }
 
 func (c *ClusterGroup) meet(s, other *Server) error {

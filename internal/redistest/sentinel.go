@@ -64,7 +64,7 @@ func SentinelWith(t testing.TB, o SentinelOptions) *SentinelGroup {
 	o.Data.Args = append([]string{"--repl-ping-replica-period", "1", "--repl-timeout", "5"}, o.Data.Args...)
 	g := &SentinelGroup{t: t, options: o}
 	if err := g.start(); err != nil {
-		t.Fatal(err)
+		t.Fatal(ended(err, slices.Concat(g.Data, g.Sentinels)))
 	}
 	return g
 }

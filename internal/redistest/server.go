@@ -99,6 +99,20 @@ func launch(t testing.TB, options Options) (*Server, error) {
 	return nil, fmt.Errorf("can't start redis-server: %w\n%s", err, s.log())
 }
 
+// ended adds to an error what those of the servers wrote last that have ended though
+// nobody ended them.
+func ended(err error, servers []*Server) error {
+	if err == nil {
+		return nil
+	}
+	for _, s := range servers {
+		if s != nil && !s.running() {
+			err = fmt.Errorf("%w\n%s has ended:\n%s", err, s.Addr(), s.log())
+		}
+	}
+	return err
+}
+
 // launchAll starts servers side by side.
 func launchAll(t testing.TB, options []Options) ([]*Server, error) {
 	servers, errs := make([]*Server, len(options)), make([]error, len(options))

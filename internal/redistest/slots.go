@@ -228,10 +228,8 @@ func (c *ClusterGroup) addNode() (*Server, error) {
 	if err := c.enter(s); err != nil {
 		return nil, err
 	}
-	for _, other := range others {
-		if err := c.meet(s, other); err != nil {
-			return nil, err
-		}
+	if err := c.acquaint(append(others, s)); err != nil {
+		return nil, err
 	}
 	return s, within(topologyTimeout, "the cluster works", c.settled)
 }
