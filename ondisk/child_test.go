@@ -10,35 +10,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/beckmq/beck/internal/driver"
 )
 
-// A test may start the test binary again: to use a directory at the same time,
-// to be killed, or to leave goroutines behind.
-const (
-	childVariable = "BECK_TEST_CHILD_DIRECTORY"
-	leakVariable  = "BECK_TEST_LEAKS_ALLOWED"
-)
+// A test may start the test binary again: to use a directory at the same time, or
+// to be killed.
+const childVariable = "BECK_TEST_CHILD_DIRECTORY"
 
 func childDirectory() string { return os.Getenv(childVariable) }
-
-func leaksAllowed() bool { return os.Getenv(leakVariable) != "" }
-
-// runAllowingLeaks runs this test again in a process that may leave goroutines
-// behind.
-func runAllowingLeaks(t *testing.T) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
-	cmd.Env = append(os.Environ(), leakVariable+"=1")
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
 
 // beChild publishes from several goroutines until it is killed, and says what
 // was acknowledged.

@@ -62,24 +62,18 @@ func TestFailedWrites(t *testing.T) {
 		fails func(errorfs.Op) bool
 		cause error
 		then  error // what later calls get
-		leaks bool  // Pebble can't be closed after that
 	}{
-		{"log write", onLog(write), errors.New("input/output error"), driver.ErrUnavailable, false},
-		{"log sync", onLog(sync), errors.New("input/output error"), driver.ErrUnavailable, false},
-		{"log write, disk full", onLog(write), syscall.ENOSPC, driver.ErrFull, false},
-		{"log sync, disk full", onLog(sync), syscall.ENOSPC, driver.ErrFull, false},
-		{"new log", onLog(create), syscall.ENOSPC, driver.ErrFull, false},
-		{"directory sync", func(op errorfs.Op) bool { return sync(op) && strings.HasSuffix(op.Path, storeName) }, syscall.EIO, driver.ErrUnavailable, false},
-		{"manifest write", onManifest(write), syscall.ENOSPC, driver.ErrFull, true},
-		{"manifest sync", onManifest(sync), errors.New("input/output error"), driver.ErrUnavailable, true},
+		{"log write", onLog(write), errors.New("input/output error"), driver.ErrUnavailable},
+		{"log sync", onLog(sync), errors.New("input/output error"), driver.ErrUnavailable},
+		{"log write, disk full", onLog(write), syscall.ENOSPC, driver.ErrFull},
+		{"log sync, disk full", onLog(sync), syscall.ENOSPC, driver.ErrFull},
+		{"new log", onLog(create), syscall.ENOSPC, driver.ErrFull},
+		{"directory sync", func(op errorfs.Op) bool { return sync(op) && strings.HasSuffix(op.Path, storeName) }, syscall.EIO, driver.ErrUnavailable},
+		{"manifest write", onManifest(write), syscall.ENOSPC, driver.ErrFull},
+		{"manifest sync", onManifest(sync), errors.New("input/output error"), driver.ErrUnavailable},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			if c.leaks && !leaksAllowed() {
-				t.Parallel() // it waits for the other process
-				runAllowingLeaks(t)
-				return
-			}
 			mem := vfs.NewCrashableMem()
 			f := &faults{fails: c.fails, cause: c.cause}
 			e := mustOpen(t, "db", settings{fs: errorfs.Wrap(mem, f), reserve: 1, memory: 1 << 20})

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,14 +16,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	switch {
-	case childDirectory() != "":
+	if childDirectory() != "" {
 		beChild(childDirectory())
-	case leaksAllowed():
-		os.Exit(m.Run())
-	default:
-		goleak.VerifyTestMain(m)
+		return
 	}
+	goleak.VerifyTestMain(m)
 }
 
 // open opens an engine that is closed with the test.

@@ -9,25 +9,28 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// logFS is the file system under Pebble, which keeps failures of the log to
-// itself.
+// logFS is the file system under Pebble, which keeps failures of the log and of the
+// manifest to itself.
 //
 // Pebble ends the process when it can't write, sync or create a log file, and
-// that is not for a library to do. So Pebble never gets to know: the engine is
-// marked as failed, and from then on the log takes what it is given and drops
-// it. Since the mark is set before Pebble goes on, and the finisher looks at it
-// before it answers, nothing is acknowledged that the disk does not hold. And
-// since nothing is written to the log behind a hole, opening it again finds a
-// log that is whole up to where it ends.
+// that is not for a library to do; and it hangs for good if it can't write its
+// manifest. So Pebble never gets to know: the engine is marked as failed, and from
+// then on log and manifest take what they are given and drop it. Since the mark is
+// set before Pebble goes on, and the finisher looks at it before it answers,
+// nothing is acknowledged that the disk does not hold. And since nothing is
+// written to them behind a hole, opening it again finds both whole up to where
+// they end.
 //
-// The same goes for syncs of the directory, which the log shares with all else.
-// Other files fail openly. No file is removed any more after a failure, so that
-// whatever was not really synced can still be had from those that came before.
+// The same goes for syncs of the directory, which they share with all else: a
+// manifest that named a table whose place in the directory was never synced could
+// not be opened after a crash. Other files fail openly. No file is removed, and no
+// log used again, after a failure, so that whatever was not really synced can
+// still be had from those that came before.
 type logFS struct {
 	vfs.FS
-	dir  string // where the log is
+	dir  string // where the log and the manifest are
 	fail func(error)
-	dead *atomic.Bool // the log takes nothing any more
+	dead *atomic.Bool // they take nothing any more
 }
 
 func newLogFS(fs vfs.FS, dir string, fail func(error)) *logFS {
@@ -43,8 +46,9 @@ func (l *logFS) survived(err error) bool {
 	return !l.dead.Load()
 }
 
+// isLog tells the files whose failures Pebble does not get to know.
 func (l *logFS) isLog(name string) bool {
-	return strings.HasSuffix(name, ".log") && l.FS.PathDir(name) == l.dir
+	return (strings.HasSuffix(name, ".log") || strings.HasPrefix(l.FS.PathBase(name), "MANIFEST-")) && l.FS.PathDir(name) == l.dir
 }
 
 // isMarker tells the files whose names say what counts, above all which manifest.
@@ -55,13 +59,16 @@ func (l *logFS) isMarker(name string) bool {
 	return strings.HasPrefix(l.FS.PathBase(name), "marker.") && l.FS.PathDir(name) == l.dir
 }
 
-// Create makes a log file, or any other.
+// Create makes a log file or manifest, or any other.
 func (l *logFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if l.isMarker(name) && !l.survived(syncDir(l.FS, l.dir)) {
 		return vfs.NewMemFile(nil), nil
 	}
 	if !l.isLog(name) {
 		return l.FS.Create(name, c)
+	}
+	if l.dead.Load() {
+		return l.file(name, nil, nil), nil
 	}
 	f, err := l.FS.Create(name, c)
 	return l.file(name, f, err), nil
@@ -71,6 +78,9 @@ func (l *logFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 func (l *logFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if !l.isLog(newname) {
 		return l.FS.ReuseForWrite(oldname, newname, c)
+	}
+	if l.dead.Load() {
+		return l.file(newname, nil, nil), nil
 	}
 	f, err := l.FS.ReuseForWrite(oldname, newname, c)
 	return l.file(newname, f, err), nil

@@ -71,6 +71,9 @@ func (r *round) onSync(path string, dir bool) {
 	n := w.seen
 	w.syncs[kind]++
 	w.mu.Unlock()
+	if n%w.sparing > 0 {
+		return
+	}
 	lefts := slices.Sorted(maps.Keys(leftovers))
 	if !w.thorough || kind == "log" {
 		lefts = lefts[n%3 : n%3+1]
@@ -128,6 +131,7 @@ func (r *round) repeat(what string, do func(n int) error) {
 				return
 			default:
 			}
+			time.Sleep(r.pace)
 			if what == "time" {
 				time.Sleep(2 * time.Millisecond)
 			}

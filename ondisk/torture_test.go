@@ -40,7 +40,7 @@ func reportWrong(t *testing.T, wrong []string) {
 func TestTortureCuts(t *testing.T) {
 	t.Parallel()
 	long := torture(t)
-	rounds, syncs := 3, 35
+	rounds, syncs := 3, 25
 	if long > 0 {
 		rounds, syncs = 6, 150
 	}

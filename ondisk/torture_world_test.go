@@ -38,6 +38,10 @@ type world struct {
 	every   int // one cut in so many is drained
 	// thorough says that there is time.
 	thorough bool
+	// pace is how long everybody waits between two calls.
+	pace time.Duration
+	// sparing is at how many syncs there is one cut.
+	sparing int
 
 	mu    sync.Mutex
 	wrong []string
@@ -57,7 +61,7 @@ type cut struct {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{
-		t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 11)), syncs: map[string]int{}, every: 8,
+		t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 11)), syncs: map[string]int{}, every: 8, sparing: 1,
 		clock: newMovingClock(), behind: newMovingClock(), cuts: make(chan cut, 4),
 	}
 	w.clients = []*twinned{newTwinned("one", false, seed), newTwinned("tasks", true, seed), newTwinned("third", false, seed)}
