@@ -259,7 +259,8 @@ func damageFile(t *testing.T, files *vfs.MemFS, name, whole string, crashed bool
 		}
 		v := verdict(damaged, whole)
 		verdicts[v]++
-		if v != "whole" && v != "told" && !excused {
+		// What a torn log leaves is an older state, but one that opens and closes.
+		if v != "whole" && v != "told" && !(excused && strings.HasPrefix(v, "SILENT")) {
 			t.Errorf("%s: %s", what, v)
 		}
 	}
