@@ -81,7 +81,13 @@ func (r *resharder) moveAll(ctx context.Context, instances []string) error {
 			}
 			came[name] = s
 			for _, topic := range s.topics {
-				if j := (job{topic, name}); !done[j] {
+				j := job{topic, name}
+				if !done[j] {
+					if done[j], err = r.engines[name].hasLeft(ctx, topic); err != nil {
+						return err
+					}
+				}
+				if !done[j] {
 					jobs = append(jobs, j)
 				}
 			}
@@ -118,6 +124,19 @@ func (r *resharder) moveAll(ctx context.Context, instances []string) error {
 			return nil
 		}
 	}
+}
+
+// hasLeft tells whether nothing but the mark of a topic is left here.
+func (e *engine) hasLeft(ctx context.Context, topic string) (bool, error) {
+	m, err := e.readMark(ctx, topic)
+	if errors.Is(err, driver.ErrWrongType) {
+		return true, nil // somebody else's string
+	}
+	if err != nil || m == nil || m.State != stateMoved {
+		return false, err
+	}
+	_, _, there, err := e.readNote(ctx, topic, movingPart)
+	return !there, err
 }
 
 // clear ends what has come to an instance of moves that nobody goes on with.
