@@ -35,13 +35,18 @@ type Options struct {
 //
 //	redis://localhost:6379
 //	redis://user:password@host:6379/2    with a database; %-encode special characters
-//	rediss://host:6380                   over TLS
+//	rediss://host:6380?ca=ca.pem         over TLS, as all of them can be
+//	redis+unix:///run/redis.sock         by a unix socket
+//	redis+sentinel://h1,h2,h3/mymaster   whichever is primary
+//	redis+cluster://h1,h2,h3             a Redis Cluster
 //	redis+shards://a:6379,b:6379         several, among which topics are spread
 //
+// docs/redis.md has all forms and options, and how to keep the password elsewhere.
+//
 // It returns within five seconds, with ErrOption for an address or options that
-// make no sense, ErrUnavailable if nobody answers there, ErrDenied for a wrong
-// user or password, and ErrVersion for a server older than 7.0. No error holds
-// the password.
+// make no sense or a server of another kind than the address says, ErrUnavailable if
+// nobody answers there or TLS fails, ErrDenied for a wrong user, password or client
+// certificate, and ErrVersion for a server older than 7.0. No error holds a password.
 func Open(ctx context.Context, url string, o *Options) (*beck.Bus, error) {
 	if o == nil {
 		o = &Options{}
