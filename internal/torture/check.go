@@ -113,18 +113,24 @@ func (r *record) checkStream(s *stream, followers []*follower) {
 	}
 }
 
-// taken returns the fault that may have taken a message away, or nil.
+// taken returns the fault that may have taken a message away, or nil. Where both a
+// failover and a fault that destroys may have, it is the latter, so that what failovers
+// lose is not overestimated.
 func (r *record) taken(s *stream, m *message) *window {
+	var failed, destroyed *window
 	for i := range r.windows {
 		w := &r.windows[i]
 		switch {
-		case w.harm == Destroys && m.begun <= w.to:
-			return w
-		case w.harm == Fails && s.level == Written && m.begun <= w.to && m.ended >= w.from-failWindow:
-			return w
+		case w.harm == Destroys && m.begun <= w.to && destroyed == nil:
+			destroyed = w
+		case w.harm == Fails && s.level == Written && m.begun <= w.to && m.ended >= w.from-failWindow && failed == nil:
+			failed = w
 		}
 	}
-	return nil
+	if destroyed != nil && (failed == nil || destroyed.from-m.ended-m.delay < patience) {
+		return destroyed
+	}
+	return failed
 }
 
 // failWindow is how long before a failover a message may have been acknowledged

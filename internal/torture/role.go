@@ -142,7 +142,7 @@ func ParseRole(text string) (r Role, err error) {
 func (r Role) stall() time.Duration {
 	d := 400 * time.Millisecond
 	for _, c := range r.Consume {
-		d = min(d, c.Lease/3)
+		d = min(d, c.Lease/6)
 	}
 	return d
 }

@@ -46,6 +46,8 @@ type plan struct {
 	// only are the kinds of faults that are injected, by parts of their names; empty
 	// for all.
 	only []string
+	// keeps says that no fault is injected that destroys messages.
+	keeps bool
 	// first are the faults that come before others, by their names.
 	first []string
 }
@@ -283,6 +285,9 @@ func (r *run) worker(process string) *runner {
 func (r *run) torment() {
 	n := &nemesis{run: r, chance: rand.New(rand.NewPCG(r.seed, 2))}
 	for _, f := range append(processFaults(), r.faults...) {
+		if r.keeps && f.harm == Destroys {
+			continue
+		}
 		if len(r.only) == 0 || slices.ContainsFunc(r.only, func(part string) bool { return strings.Contains(f.name, part) }) {
 			n.faults = append(n.faults, f)
 		}

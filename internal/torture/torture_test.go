@@ -36,7 +36,7 @@ func TestTorture(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			p := plan{seed: 1, length: 10 * time.Second, first: c.first, level: c.level, calm: 800 * time.Millisecond, every: 60 * time.Millisecond}
+			p := plan{seed: 1, length: 10 * time.Second, first: c.first, level: c.level, keeps: c.level == Written, calm: 800 * time.Millisecond, every: 60 * time.Millisecond}
 			long := p.fromEnvironment(t)
 			if !long && len(c.first) == 0 {
 				t.Skipf("%s has no short form", c.name)
