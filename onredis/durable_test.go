@@ -48,6 +48,7 @@ func TestReplicated(t *testing.T) {
 	defer r.Continue()
 	d := driver.Durability{Replicas: 1, Within: 50 * time.Millisecond}
 	for range 2 {
+		e := openAt(t, g.URL()) // whose connections have written nothing yet
 		_, err := e.Append(t.Context(), "orders", []driver.Message{{Body: []byte("z"), DedupeID: "z", Durability: &d}})
 		if !errors.Is(err, driver.ErrDurability) {
 			t.Errorf("while the replica hangs: %v, want ErrDurability", err)

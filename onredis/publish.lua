@@ -32,12 +32,19 @@ while i <= #ARGV do
   list[#list + 1] = m
 end
 
+local once, ends = {}, {}
+
 -- What needs a command for each of its parts is done by one for all messages, here
 -- and below.
 if #asked > 0 then
   for j, id in ipairs(redis.call('HMGET', KEYS[9], unpack(asked))) do
-    local ends = id and redis.call('ZSCORE', KEYS[10], asked[j])
-    if ends and tonumber(ends) > now then list[batch[asked[j]]].id = id end
+    local over = id and redis.call('ZSCORE', KEYS[10], asked[j])
+    if over and tonumber(over) > now then
+      list[batch[asked[j]]].id = id
+      -- Written once more as it is: WAIT waits for what its connection wrote.
+      once[#once + 1] = asked[j]
+      once[#once + 1] = id
+    end
   end
 end
 for _, m in ipairs(list) do
@@ -64,7 +71,6 @@ local function keep(m)
   return id
 end
 
-local once, ends = {}, {}
 local function remember(m)
   once[#once + 1] = m.once
   once[#once + 1] = m.id
@@ -125,7 +131,9 @@ if #kept > 0 then
 end
 if #once > 0 then
   redis.call('HSET', KEYS[9], unpack(once))
-  redis.call('ZADD', KEYS[10], unpack(ends))
-  prune()
+  if #ends > 0 then
+    redis.call('ZADD', KEYS[10], unpack(ends))
+    prune()
+  end
 end
 return result
