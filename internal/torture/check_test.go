@@ -218,15 +218,9 @@ func TestVerdicts(t *testing.T) {
 			c[2], c[3], c[4], c[5] = c[4], c[5], c[2], c[3]
 			h["main.0"][0].GivenBack = "always"
 		}, "", nil},
-		{"the order of a key where a server may give back", func(h told) {
+		{"the order of a key around a cut", func(h told) {
 			c := h["consumer.0"]
 			c[2], c[3], c[4], c[5] = c[4], c[5], c[2], c[3]
-			h["main.0"][0].GivenBack = "cuts"
-		}, "out of order 1", nil},
-		{"the order of a key where a server gave back", func(h told) {
-			c := h["consumer.0"]
-			c[2], c[3], c[4], c[5] = c[4], c[5], c[2], c[3]
-			h["main.0"][0].GivenBack = "cuts"
 			h.add("main.0", struck("cut", Cuts, "link", 22, 24)...)
 		}, "", nil},
 		{"something is left", func(h told) { h.add("main.0", Event{Kind: Left, Text: "3 pending"}) }, "stuck 1", nil},

@@ -52,8 +52,11 @@ func (s *subscription) before(u suspect) bool {
 func (r *record) givenBack(s *subscription, u suspect) bool {
 	begun := u.stream.at(u.n).begun
 	return s.givenBack == "always" || slices.ContainsFunc(r.windows, func(w window) bool {
-		// A subscription that lost what it was delivered, delivers it anew.
-		late := w.harm == Cuts && s.givenBack == "cuts" || w.harm == Fails || w.harm == Forgets || w.harm == Destroys
+		// A server gives back what it fetched for a client that is gone. A consumer
+		// that was cut off does not count attempts that it may not have heard of, and
+		// takes what another one held unhandled for a first delivery. And a
+		// subscription that lost what it was delivered, delivers it anew.
+		late := w.harm == Cuts || w.harm == Fails || w.harm == Forgets || w.harm == Destroys
 		return late && w.from <= u.at && w.to >= begun
 	})
 }

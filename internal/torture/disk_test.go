@@ -24,7 +24,7 @@ type server struct {
 func diskServer(t *testing.T, long bool) deployment {
 	s := &server{t: t, dir: t.TempDir(), address: freeAddress(t)}
 	s.start()
-	d := deployment{name: "disk", direct: "http://" + s.address, heal: s.await, givenBack: "cuts"}
+	d := deployment{name: "disk", direct: "http://" + s.address, heal: s.await}
 	var proxies []*Proxy
 	for range 2 {
 		p := newProxy(t, s.address)

@@ -30,10 +30,9 @@ const (
 	Stalled Kind = "stalled"
 
 	// Due: a reader that is due every message of Topic. Role is "follower",
-	// "subscription" or "queue", Sub its name, Took its lease. GivenBack says when
-	// messages come late, because another consumer had them and gave them back
-	// unhandled: "always" where slow consumers do, "cuts" where a server does when
-	// it loses its client.
+	// "subscription" or "queue", Sub its name, Took its lease. GivenBack is
+	// "always" where messages may come late because another consumer had them, was
+	// slow, and gave them back unhandled.
 	Due Kind = "due"
 
 	// Begun: a publish of Count messages from N on begins. Delay, Once and Level

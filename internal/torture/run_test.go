@@ -27,9 +27,6 @@ type deployment struct {
 	at     []string
 	direct string
 	faults []fault
-	// givenBack is when consumers that hold no more than they can handle get
-	// messages late; see Due.
-	givenBack string
 	// heal waits until all servers work.
 	heal func()
 }
@@ -156,7 +153,7 @@ func (r *run) probe() (stop func()) {
 func (r *run) join() {
 	for _, topic := range topics {
 		for _, name := range []string{"billing", "audit-log"} {
-			givenBack := r.givenBack
+			givenBack := ""
 			if name == "audit-log" {
 				givenBack = "always"
 			}
