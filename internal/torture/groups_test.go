@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -20,8 +21,18 @@ func sentinels(t *testing.T, _ bool) deployment {
 	d := deployment{name: "sentinel", at: []string{g.URL()}, direct: g.URL(), heal: g.Settle}
 	owner := func(string) *redistest.Server { return g.Primary() }
 	d.faults = slices.Concat(dataFaults(owner, g.Data...), []fault{
-		{name: "failover on command", place: engine, harm: Fails, live: true, do: func(*run) (string, func()) {
-			g.Failover()
+		{name: "failover on command", place: engine, harm: Fails, live: true, do: func(r *run) (string, func()) {
+			old := g.Primary()
+			sentinel := g.Sentinels[0]
+			host, port, _ := strings.Cut(sentinel.Addr(), ":")
+			// A failover that finds a machine with too much to do is given up, and asked
+			// for again; one that is under way already is an error.
+			for begin := time.Now(); !isNext(sentinel, old); time.Sleep(100 * time.Millisecond) {
+				_ = exec.Command("redis-cli", "-h", host, "-p", port, "SENTINEL", "FAILOVER", redistest.MasterName).Run()
+				if time.Since(begin) > endTime {
+					r.t.Fatal("no failover on command")
+				}
+			}
 			return "", g.Settle
 		}},
 		{name: "crash of the primary", place: engine, harm: Fails, live: true, hold: time.Second, do: func(*run) (string, func()) {
@@ -54,13 +65,18 @@ func sentinels(t *testing.T, _ bool) deployment {
 
 // awaitNext waits until the sentinels name another primary.
 func awaitNext(t *testing.T, g *redistest.SentinelGroup, old *redistest.Server) {
-	_, port, _ := strings.Cut(old.Addr(), ":")
 	for begin := time.Now(); time.Since(begin) < endTime; time.Sleep(50 * time.Millisecond) {
-		if !strings.HasSuffix(g.Sentinels[0].Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", redistest.MasterName), "\n"+port) {
+		if isNext(g.Sentinels[0], old) {
 			return
 		}
 	}
 	t.Fatal("no other primary was chosen")
+}
+
+// isNext reports whether a sentinel names another primary than the old one.
+func isNext(sentinel, old *redistest.Server) bool {
+	_, port, _ := strings.Cut(old.Addr(), ":")
+	return !strings.HasSuffix(sentinel.Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", redistest.MasterName), "\n"+port)
 }
 
 // replicaFault strikes a server without which the others can do, for a while.
