@@ -183,9 +183,18 @@ func (l *life) seen(e Event) error {
 	return nil
 }
 
-// sameAs checks that an id has the message that others saw under it.
+// sameAs checks that an id has the message that others saw under it. A primary that
+// comes back from standing still, and its successor, may give the same id in the same
+// millisecond: then it is that of the one seen last.
 func (l *life) sameAs(t *topicLog, i int32, s *stream, e Event) {
-	if known := t.entries[i]; known.stream != s || known.n != e.N {
+	if known := &t.entries[i]; known.stream != s || known.n != e.N {
+		other := known.stream.at(known.n)
+		if slices.ContainsFunc(l.windows, func(w window) bool {
+			return w.harm == Fails && w.from <= e.Wall && w.to >= other.begun
+		}) {
+			known.stream, known.n, other.entry = s, e.N, 0
+			return
+		}
 		l.report.Invented.add("%s: %s of %s is %s %d here, and %s %d elsewhere", l.process, e.ID, e.Topic, e.Stream, e.N, known.stream.name, known.n)
 	}
 }
