@@ -6,8 +6,8 @@
 #             Redis and a server on disk, some of which are killed; five minutes
 # make torture  real servers and processes under load and faults, and a checker that
 #             decides: DEPLOYMENT (redis, disk, sentinel, cluster, sentinel-written; all
-#             if empty), DURATION of each (10m), SEED (by chance), OUT (torture-out); see
-#             docs/torture.md
+#             if empty), DURATION of each (10m), SEED (by chance), OUT (torture-out),
+#             SPARE=1 for no fault that destroys messages; see docs/torture.md
 # make build  bin/beck
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -16,6 +16,7 @@ DURATION ?= 10m
 DEPLOYMENT ?=
 SEED ?=
 OUT ?= torture-out
+SPARE ?=
 
 .PHONY: test check redis bench show torture build
 
@@ -40,8 +41,10 @@ show:
 
 torture:
 	@mkdir -p $(OUT)
-	BECK_TORTURE_DURATION=$(DURATION) BECK_TORTURE_SEED=$(SEED) BECK_TORTURE_DIR=$(abspath $(OUT)) \
+	BECK_TORTURE_DURATION=$(DURATION) BECK_TORTURE_SEED=$(SEED) BECK_TORTURE_DIR=$(abspath $(OUT)) BECK_TORTURE_SPARE=$(SPARE) \
 	go test -count=1 -timeout 0 -parallel 1 -v -run 'TestTorture/^$(or $(DEPLOYMENT),.*)$$' ./internal/torture
+	@if [ -z "$(DEPLOYMENT)" ]; then \
+	BECK_TORTURE=$(DURATION) go test -count=1 -timeout 0 -v -run Torture ./ondisk; fi
 
 build:
 	go build -o bin/beck ./cmd/beck

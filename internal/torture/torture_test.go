@@ -16,6 +16,7 @@ const (
 	dirVariable    = "BECK_TORTURE_DIR"
 	keepVariable   = "BECK_TORTURE_KEEP"
 	checkVariable  = "BECK_TORTURE_CHECK"
+	spareVariable  = "BECK_TORTURE_SPARE"
 )
 
 // TestTorture is a run on each deployment: a short one, the same each time, or one as
@@ -71,6 +72,7 @@ func TestHistory(t *testing.T) {
 // fromEnvironment takes over what the environment says, and reports whether it asks
 // for a long run.
 func (p *plan) fromEnvironment(t *testing.T) (long bool) {
+	p.keeps = p.keeps || os.Getenv(spareVariable) != ""
 	if text := os.Getenv(lengthVariable); text != "" {
 		length, err := time.ParseDuration(text)
 		if err != nil {
