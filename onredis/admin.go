@@ -43,8 +43,8 @@ func (e *engine) Topics(ctx context.Context) ([]driver.TopicSummary, error) {
 		}
 		for i, name := range portion {
 			stream, err := readStreamInfo(replies[i][0])
-			if isReply(err, noSuchKey) {
-				continue // deleted since
+			if isReply(err, noSuchKey) || isReply(err, "WRONGTYPE") {
+				continue // deleted since, or on its way to another instance
 			}
 			var config subscriptionConfig
 			if err == nil {

@@ -107,6 +107,9 @@ func (e *engine) appendIDs(ctx context.Context, stream string, ids []string, rep
 // mayBeDone reports whether a command that got an error, or none, may have been
 // done.
 func (e *engine) mayBeDone(ctx context.Context, err error, stream string) bool {
+	if _, refused := rueidis.IsRedisErr(err); refused {
+		return false
+	}
 	return err == nil || errors.Is(e.explain(ctx, err, stream, writing), driver.ErrUncertain)
 }
 

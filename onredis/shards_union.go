@@ -41,17 +41,24 @@ func (s *shards) each(ctx context.Context, call func(n int, e *engine) error) er
 // instances that did answer.
 func (s *shards) Topics(ctx context.Context) ([]driver.TopicSummary, error) {
 	byName := map[string]driver.TopicSummary{}
-	err := s.collect(ctx, func(ctx context.Context, e *engine, mu *sync.Mutex) error {
-		list, err := e.Topics(ctx)
-		mu.Lock()
-		defer mu.Unlock()
-		for _, t := range list {
-			byName[t.Name] = t
-		}
-		return err
-	})
-	if s.set.Load().moving() {
+	list := func() error {
+		return s.collect(ctx, func(ctx context.Context, e *engine, mu *sync.Mutex) error {
+			list, err := e.Topics(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, t := range list {
+				byName[t.Name] = t
+			}
+			return err
+		})
+	}
+	set := s.set.Load()
+	err := list()
+	if set.moving() || s.set.Load() != set {
+		// One that went from a place not looked at yet to one looked at before was not
+		// seen, but it goes only once.
 		s.addMoving(ctx, byName)
+		err = list()
 	}
 	all := make([]driver.TopicSummary, 0, len(byName))
 	for _, t := range byName {
@@ -172,12 +179,27 @@ func (s *shards) PutSchedule(ctx context.Context, schedule driver.Schedule) erro
 		return err
 	})
 	var at *engine
+	var left []*engine
 	err := s.on(ctx, schedule.Topic, makesMaybe, func(e *engine) error {
+		if at != nil && at != e {
+			left = append(left, at)
+		}
 		at = e
-		return e.PutSchedule(ctx, schedule)
+		if err := e.PutSchedule(ctx, schedule); err != nil {
+			return err
+		}
+		return e.keptSchedule(ctx, schedule)
 	})
 	if err != nil {
 		return err
+	}
+	for _, e := range left { // it may still point at the topic that has gone
+		if e == at {
+			continue
+		}
+		if err := e.removeSchedule(ctx, schedule.Name, schedule.Topic, ""); err != nil {
+			return err
+		}
 	}
 	for _, o := range olds {
 		if o.e == at {
@@ -196,6 +218,14 @@ func (s *shards) PutSchedule(ctx context.Context, schedule driver.Schedule) erro
 	return nil
 }
 
+// keptSchedule fails if the topic of a schedule was taken out of use while it was put:
+// then the index may have told of it too late for it to go along with its topic.
+func (e *engine) keptSchedule(ctx context.Context, schedule driver.Schedule) error {
+	key := e.names.topic(schedule.Topic).schedules
+	_, err := e.do(ctx, key, "HGET", key, schedule.Name)
+	return e.explain(ctx, err, key, writing)
+}
+
 // removeSchedule removes a schedule and what points at it, if they have not changed.
 func (e *engine) removeSchedule(ctx context.Context, name, topic, entry string) error {
 	if entry != "" {
@@ -210,6 +240,8 @@ func (e *engine) removeSchedule(ctx context.Context, name, topic, entry string) 
 
 // DeleteSchedule implements driver.Scheduler.
 func (s *shards) DeleteSchedule(ctx context.Context, name string) error {
+	// While topics move it may be seen at neither place, but it goes only once.
+	again := s.set.Load().moving()
 	for began := time.Now(); ; {
 		found, moving := false, false
 		err := s.collect(ctx, func(ctx context.Context, e *engine, mu *sync.Mutex) error {
@@ -228,6 +260,9 @@ func (s *shards) DeleteSchedule(ctx context.Context, name string) error {
 			return nil
 		case err != nil:
 			return err
+		case !moving && again:
+			again = false
+			continue
 		case !moving:
 			return fmt.Errorf("%w: %s", driver.ErrScheduleNotFound, name)
 		case time.Since(began) > time.Second:

@@ -1,0 +1,88 @@
+package onredis
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/beckmq/beck/internal/driver"
+)
+
+// TestReshardSeen lists topics and puts schedules while topics move: no error, and none
+// is missing.
+func TestReshardSeen(t *testing.T) {
+	t.Parallel()
+	s := startSeveral(t, 3)
+	names := keys{prefix: "beck:"}
+	e := s.open(t, names, s.hosts[:2]...)
+	t.Cleanup(func() { closeShards(t, e) })
+	ctx := t.Context()
+	const topics = 200
+	for i := range topics {
+		if _, err := e.Append(ctx, fmt.Sprintf("t-%d", i), []driver.Message{{Body: []byte("a")}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// One that is put by someone who is slow: its topic goes before the index tells of it.
+	late := topicsAt(s.hosts)[s.hosts[2]]
+	old, err := s.one(names)(ctx, placeOf(s.hosts[:2], late))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = old.Close(context.Background()) })
+	if _, err := old.do(ctx, "", "HSET", names.topic(late).schedules, "late", "{}"); err != nil {
+		t.Fatal(err)
+	}
+	var stop atomic.Bool
+	var working sync.WaitGroup
+	working.Go(func() {
+		n := 0
+		for ; !stop.Load(); n++ {
+			list, err := e.Topics(ctx)
+			if len(list) != topics || err != nil {
+				t.Errorf("%d topics, %v", len(list), err)
+			}
+		}
+		t.Logf("listed %d times", n)
+	})
+	put := make([][]string, 4)
+	for p := range put {
+		working.Go(func() {
+			for n := 0; !stop.Load(); n++ {
+				name := fmt.Sprintf("s-%d-%d", p, n)
+				err := e.PutSchedule(ctx, driver.Schedule{Name: name, Topic: fmt.Sprintf("t-%d", n%topics), Version: "1", Config: []byte("{}")})
+				if err != nil {
+					t.Errorf("PutSchedule: %v", err)
+				}
+				put[p] = append(put[p], name)
+			}
+		})
+	}
+	s.reshard(t, names, s.hosts[:2], s.hosts)
+	stop.Store(true)
+	working.Wait()
+	if err := old.keptSchedule(ctx, driver.Schedule{Name: "late", Topic: late}); err == nil {
+		t.Error("a schedule was put where its topic is no more")
+	}
+	list, err := e.Schedules(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for _, one := range list {
+		there[one.Name] = true
+	}
+	lost := 0
+	for _, names := range put {
+		for _, name := range names {
+			if !there[name] {
+				lost++
+			}
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d schedules of %d+ are lost", lost, len(put[0]))
+	}
+}
