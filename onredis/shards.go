@@ -254,6 +254,7 @@ func (s *shards) learn(set *shardSet) bool {
 func (s *shards) use(set *shardSet) {
 	s.set.CompareAndSwap(nil, set)
 	s.mu.Lock()
+	set = s.set.Load() // another one may have come, and been taken over, meanwhile
 	clear(s.moved)
 	clear(s.known)
 	in := set.all()

@@ -6,6 +6,7 @@
 --          as it was noted before  3 for how many ms this is good
 -- Returns  {the record, empty if it is not there, the processes that are there}
 
+redis.call('ZREM', KEYS[2], '') -- lets what follows pass when memory is full, as in shards_mark
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 1000)) do

@@ -23,6 +23,7 @@ if ARGV[2] == '' or any then
   end
   return 'here'
 end
+redis.call('PERSIST', KEYS[3]) -- lets what follows pass when memory is full, as in shards_mark
 local mark = cjson.encode({state = 'moved', to = ARGV[2], token = '', generation = tonumber(ARGV[1])})
 redis.call('SET', KEYS[3], mark)
 redis.call('SET', KEYS[2], mark)

@@ -3,13 +3,17 @@
 -- and script that touches the topic fail with WRONGTYPE.
 --
 -- KEYS     1 stream  2 subs  3 schedules  4 index of all schedules  5 the note of what
---          is on its way, then for each key of the topic two: itself, and what it is
---          called while it is on its way
+--          is on its way  6 record of the set, then for each key of the topic two:
+--          itself, and what it is called while it is on its way
 -- ARGV     1 token of the move  2 how long it may take, in ms  3 the instance to go to
 --          4 generation  5 topic  6 its subscriptions as JSON, then these again
 -- Returns  {"fenced"}, {"nothing"} if there is nothing, {"again"} if it has other
---          subscriptions, too, {"foreign"} if it is no topic, or {"marked", the mark}
+--          subscriptions, too, {"foreign"} if it is no topic, {"stale"} if there is a
+--          newer generation, or {"marked", the mark}
 
+-- A mover that was stopped for long must not go on by a set that is no more.
+local record = redis.call('GET', KEYS[6])
+if record and cjson.decode(record).generation > tonumber(ARGV[4]) then return {'stale'} end
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind == 'string' then return {'marked', redis.call('GET', KEYS[1])} end
 if kind ~= 'none' and kind ~= 'stream' then return {'foreign'} end
@@ -36,7 +40,7 @@ else
 end
 
 local moved = 0
-for i = 6, #KEYS, 2 do
+for i = 7, #KEYS, 2 do
   if redis.call('EXISTS', KEYS[i]) == 1 then
     redis.call('RENAME', KEYS[i], KEYS[i + 1])
     moved = moved + 1

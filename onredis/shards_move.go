@@ -65,6 +65,8 @@ func (m *topicMove) run(ctx context.Context) (done bool, err error) {
 			return false, err
 		case answer == "again":
 			continue
+		case answer == "stale":
+			return false, errOvertaken
 		case answer == "fenced":
 			m.step(stepFenced, m.topic)
 			return true, m.goOn(ctx)
@@ -105,11 +107,12 @@ func (m *topicMove) check(ctx context.Context, subscriptions []string) error {
 func (m *topicMove) fence(ctx context.Context, subscriptions []string) (answer, text string, err error) {
 	names := m.from.names
 	t := names.topic(m.topic)
-	keys := append([]string{t.stream, t.subs, t.schedules, names.schedules(), names.note(m.topic, movingPart)},
+	keys := append([]string{t.stream, t.subs, t.schedules, names.schedules(), names.note(m.topic, movingPart), names.shards()},
 		names.pairs(m.topic, movingPart, subscriptions)...)
 	args := append([]string{m.token, millis(m.lease), m.name, strconv.FormatInt(m.generation, 10), m.topic, packNames(subscriptions)}, subscriptions...)
-	if _, err := m.from.do(ctx, names.onTheWay(), "SET", names.onTheWay(), m.topic, "PX", millis(m.lease)); err != nil {
-		return "", "", m.from.explain(ctx, err, names.onTheWay(), writing)
+	_, err = m.from.do(ctx, names.onTheWay(), "SET", names.onTheWay(), m.topic, "PX", millis(m.lease))
+	if err = m.from.explain(ctx, err, names.onTheWay(), writing); err != nil && !errors.Is(err, driver.ErrFull) { // it is for lists only
+		return "", "", err
 	}
 	reply, err := m.from.runShard(ctx, "shards_fence", keys, args...)
 	if err != nil {
@@ -149,11 +152,26 @@ func (m *topicMove) goOn(ctx context.Context) error {
 	if err != nil {
 		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), beatTimeout)
 		defer cancel()
-		return errors.Join(err, m.from.putBack(cleaning, m.topic, m.token, "own"), m.to.discard(cleaning, m.topic, m.token, m.subscriptions))
+		return errors.Join(err, m.giveUp(cleaning))
 	}
 	m.step(stepDecided, m.topic)
 	return m.settle(ctx, m.to, m.token)
 }
+
+// giveUp puts the topic back, and then removes what was copied: never while the mark
+// says, or may say, that it is needed.
+func (m *topicMove) giveUp(ctx context.Context) error {
+	if err := m.from.putBack(ctx, m.topic, m.token, "own"); err != nil {
+		return err // the next run clears
+	}
+	if now, err := m.from.readMark(ctx, m.topic); err != nil || now != nil && now.Token == m.token {
+		return err
+	}
+	return m.to.discard(ctx, m.topic, m.token, m.subscriptions)
+}
+
+// errOvertaken says that others have gone on since the set was read.
+var errOvertaken = fmt.Errorf("%w: another reshard has changed the set of instances meanwhile", driver.ErrInUse)
 
 // errTooSlow says that a topic goes on where it was, since its move took too long.
 var errTooSlow = errors.New("it took longer than it may")
@@ -245,10 +263,14 @@ func (m *topicMove) copyKey(ctx context.Context, source, target string) error {
 	if err != nil {
 		return err
 	}
-	if ttl == -2 {
+	switch ttl {
+	case -2:
 		return nil // it has just ended
+	case -1:
+		ttl = 0 // it doesn't end
+	default:
+		ttl = max(1, ttl)
 	}
-	ttl = max(0, ttl)
 	m.bytes += int64(len(value))
 	_, err = m.to.do(ctx, target, "RESTORE", target, strconv.FormatInt(ttl, 10), value, "REPLACE")
 	if isReply(err, "DUMP payload version") {

@@ -6,9 +6,51 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/beckmq/beck/internal/driver"
 )
+
+// TestReshardOfLongAgo has a mover wake that was stopped while others went to its set
+// and back again: it must not move topics to places where nobody looks for them.
+func TestReshardOfLongAgo(t *testing.T) {
+	t.Parallel()
+	s := startSeveral(t, 3)
+	names := keys{prefix: "beck:"}
+	e := s.open(t, names, s.hosts[:2]...)
+	t.Cleanup(func() { closeShards(t, e) })
+	ctx, topic := t.Context(), topicsAt(s.hosts)[s.hosts[2]]
+	if _, err := e.Append(ctx, topic, []driver.Message{{Body: []byte("a")}}); err != nil {
+		t.Fatal(err)
+	}
+	from := placeOf(s.hosts[:2], topic)
+	s.reshard(t, names, s.hosts[:2], s.hosts)
+	s.reshard(t, names, s.hosts, s.hosts[:2])
+
+	open := s.one(names)
+	engines := map[string]*engine{}
+	for _, host := range s.hosts {
+		one, err := open(ctx, host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = one.Close(context.Background()) })
+		engines[host] = one
+	}
+	m := &topicMove{
+		topic: topic, from: engines[from], to: engines[s.hosts[2]], name: s.hosts[2], generation: 2, lease: time.Second,
+		instance: func(name string) *engine { return engines[name] }, step: func(string, string) {},
+	}
+	done, err := m.run(ctx)
+	t.Logf("moved %v, %v", done, err)
+	if done || err == nil {
+		t.Errorf("moved %v, %v", done, err)
+	}
+	page, err := e.Read(ctx, topic, driver.Position{}, 10)
+	if bodies(page.Messages) != bodies([]driver.Message{{Body: []byte("a")}}) || err != nil {
+		t.Errorf("the topic has %s, %v", bodies(page.Messages), err)
+	}
+}
 
 // TestReshardSeen lists topics and puts schedules while topics move: no error, and none
 // is missing.
@@ -85,4 +127,28 @@ func TestReshardSeen(t *testing.T) {
 	if lost > 0 {
 		t.Errorf("%d schedules of %d+ are lost", lost, len(put[0]))
 	}
+}
+
+// TestReshardFull takes topics away from an instance whose memory is full.
+func TestReshardFull(t *testing.T) {
+	t.Parallel()
+	s := startSeveral(t, 3, "--maxmemory-policy", "noeviction")
+	names := keys{prefix: "beck:"}
+	e := s.open(t, names, s.hosts[:2]...)
+	t.Cleanup(func() { closeShards(t, e) })
+	ctx, topic := t.Context(), topicsAt(s.hosts)[s.hosts[2]]
+	ids, err := e.Append(ctx, topic, []driver.Message{{Body: make([]byte, 100_000)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := s.at(e, topic)
+	full.Do("CONFIG", "SET", "maxmemory", "100000")
+	r := s.newMover(names, s.hosts[:2], s.hosts)
+	if err := r.run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if page, err := e.Read(ctx, topic, driver.Position{}, 10); len(page.Messages) != 1 || page.Messages[0].ID != ids[0] || err != nil {
+		t.Errorf("%d messages, %v", len(page.Messages), err)
+	}
+	s.checkPlaces(t, names, s.hosts)
 }

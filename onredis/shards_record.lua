@@ -7,6 +7,7 @@
 
 local now = redis.call('GET', KEYS[1]) or ''
 if now ~= ARGV[1] then return {0, now} end
+redis.call('PERSIST', KEYS[1]) -- lets what follows pass when memory is full, as in shards_mark
 if ARGV[2] == '' then
   redis.call('DEL', KEYS[1])
 elseif ARGV[3] == '0' then

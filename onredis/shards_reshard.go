@@ -285,8 +285,11 @@ func (r *resharder) record(ctx context.Context, set *shardSet) error {
 			}
 			old := ""
 			if before != nil {
-				if old = before.text(); before.Generation >= set.Generation {
+				if old = before.text(); old == set.text() {
 					break
+				}
+				if before.Generation >= set.Generation {
+					return errOvertaken
 				}
 			}
 			now, err := e.swapRecord(ctx, old, set.text())
@@ -340,7 +343,7 @@ func (r *resharder) late(ctx context.Context) ([]string, error) {
 	var late []string
 	for name, generation := range newest {
 		if generation < r.set.Generation {
-			late = append(late, name[:strings.LastIndexByte(name, ':')])
+			late = append(late, name[:max(0, strings.LastIndexByte(name, ':'))])
 		}
 	}
 	slices.Sort(late)

@@ -154,6 +154,9 @@ func (r *resharder) clear(ctx context.Context, name string, s strays) error {
 			decided, going := false, false
 			for _, from := range r.engines {
 				before, err := from.readMark(ctx, topic)
+				if err != nil && !errors.Is(err, driver.ErrWrongType) {
+					return err // who can't be asked may need it
+				}
 				if err == nil && before != nil && before.Token == token {
 					decided, going = before.State == stateMoved, true
 				}
