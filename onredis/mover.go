@@ -71,6 +71,7 @@ type moving struct {
 	running bool
 	again   bool // it was to start while it ran
 	failed  bool // the last time; owned by who runs
+	strange bool // it was no topic then, so it may be on its way to another instance
 }
 
 func newMover(e *engine) *mover {
@@ -363,6 +364,9 @@ func (m *mover) moveAll(topic string, t *moving) time.Duration {
 			return -1
 		case errors.Is(err, driver.ErrTopicFull):
 			return fullPause
+		case errors.Is(err, driver.ErrWrongType) && !t.strange:
+			t.strange = true // said the next time
+			return failPause
 		case err != nil:
 			if !t.failed {
 				m.e.log.Warn("delayed messages can't enter their topic; they are tried again", "topic", topic, "error", err)
@@ -370,7 +374,7 @@ func (m *mover) moveAll(topic string, t *moving) time.Duration {
 			t.failed = true
 			return failPause
 		case next != 0:
-			t.failed = false
+			t.failed, t.strange = false, false
 			return next
 		}
 	}
