@@ -4,11 +4,12 @@
 --          come, then for each key of the topic two: itself, and what it is called
 --          until it has arrived
 -- ARGV     1 topic
--- Returns  "arrived", "there" if it had before, or "taken" if a topic of this name is
---          there that is another one
+-- Returns  "arrived", "there" if it had before, or "taken" if another topic, or
+--          something else, of this name is there
 
 if redis.call('EXISTS', KEYS[4]) == 0 then return 'there' end
-if redis.call('TYPE', KEYS[1]).ok == 'stream' then return 'taken' end
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'none' and kind ~= 'string' then return 'taken' end
 redis.call('DEL', KEYS[1]) -- the mark that it left when it moved away from here
 if redis.call('TYPE', KEYS[2]).ok == 'string' then redis.call('DEL', KEYS[2]) end
 for i = 5, #KEYS, 2 do

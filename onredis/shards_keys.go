@@ -121,7 +121,7 @@ func (e *engine) arrive(ctx context.Context, topic, token string) error {
 		e.names.pairs(topic, arriving(token), subscriptions)...)
 	answer, err := e.runShardText(ctx, "shards_arrive", keys, topic)
 	if err == nil && answer == "taken" {
-		return fmt.Errorf("%w: redis %s has another topic %s, in the place of the one that moves there", driver.ErrUnavailable, e.addr, topic)
+		return fmt.Errorf("%w: redis %s has another %s, in the place of the one that moves there", driver.ErrUnavailable, e.addr, topic)
 	}
 	return err
 }

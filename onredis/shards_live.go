@@ -168,6 +168,7 @@ func (l *shardsLive) reconcile(s *shards) {
 	}
 	l.mu.Unlock()
 	up := s.up()
+	failed := map[string]bool{} // one that hangs is tried once, not to hold up what follow does
 	for _, h := range list {
 		need, more := s.hearAt(h)
 		for _, name := range slices.Concat(need, more) {
@@ -175,12 +176,13 @@ func (l *shardsLive) reconcile(s *shards) {
 			h.mu.Lock()
 			_, there := h.at[e]
 			h.mu.Unlock()
-			if e == nil || there {
+			if e == nil || there || failed[name] {
 				continue
 			}
 			ctx, cancel := context.WithTimeout(s.ctx, beatTimeout)
 			err := s.hearOne(ctx, h, name)
 			cancel()
+			failed[name] = errors.Is(err, driver.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 			if err == nil && slices.Contains(need, name) {
 				h.mu.Lock()
 				if !h.stopped {

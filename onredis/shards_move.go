@@ -98,10 +98,19 @@ func (m *topicMove) check(ctx context.Context, subscriptions []string) error {
 	if err != nil {
 		return m.to.explain(ctx, err, stream, reading)
 	}
-	if kind, _ := reply.ToString(); kind == "stream" {
+	switch kind, _ := reply.ToString(); kind {
+	case "none":
+		return nil
+	case "stream":
 		return fmt.Errorf("%w: topic %s is at both %s and %s; delete one of them", driver.ErrWrongType, m.topic, m.from.addr, m.to.addr)
+	case "string":
+		if _, err = m.to.readMark(ctx, m.topic); err == nil {
+			return nil // of when it left there
+		}
+	default:
+		err = fmt.Errorf("%w: the key %s holds a %s", driver.ErrWrongType, stream, kind)
 	}
-	return nil
+	return fmt.Errorf("topic %s can't be moved to %s: %w; move it away", m.topic, m.to.addr, err)
 }
 
 func (m *topicMove) fence(ctx context.Context, subscriptions []string) (answer, text string, err error) {

@@ -2,6 +2,7 @@ package onredis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -151,4 +152,39 @@ func TestReshardFull(t *testing.T) {
 		t.Errorf("%d messages, %v", len(page.Messages), err)
 	}
 	s.checkPlaces(t, names, s.hosts)
+}
+
+// TestReshardForeign finds somebody else's keys in the way: they stay, and the error
+// says so.
+func TestReshardForeign(t *testing.T) {
+	t.Parallel()
+	s := startSeveral(t, 3)
+	names := keys{prefix: "beck:"}
+	e := s.open(t, names, s.hosts[:2]...)
+	t.Cleanup(func() { closeShards(t, e) })
+	ctx, topic := t.Context(), topicsAt(s.hosts)[s.hosts[2]]
+	if _, err := e.Append(ctx, topic, []driver.Message{{Body: []byte("a")}}); err != nil {
+		t.Fatal(err)
+	}
+	subs := names.topic(topic).subs
+	s.at(e, topic).Do("SET", subs, "x")
+	if _, err := e.Fetch(ctx, topic, "x", driver.FetchRequest{Consumer: "c", Max: 1}); !errors.Is(err, driver.ErrWrongType) {
+		t.Errorf("a key of the topic that is not beck's: %v", err)
+	}
+	s.at(e, topic).Do("DEL", subs)
+
+	next := s.servers[s.hosts[2]]
+	for _, put := range [][]string{{"LPUSH", names.stream(topic), "x"}, {"SET", names.stream(topic), "x"}} {
+		next.Do(put...)
+		if err := s.newMover(names, s.hosts[:2], s.hosts).run(ctx); !errors.Is(err, driver.ErrWrongType) {
+			t.Errorf("moved to where there is a key of %s: %v", put[0], err)
+		}
+		if n := next.Do("DEL", names.stream(topic)); n != "1" {
+			t.Errorf("what %s had put was removed", put[0])
+		}
+	}
+	s.reshard(t, names, s.hosts[:2], s.hosts)
+	if page, err := e.Read(ctx, topic, driver.Position{}, 10); len(page.Messages) != 1 || err != nil {
+		t.Errorf("%d messages, %v", len(page.Messages), err)
+	}
 }

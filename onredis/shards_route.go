@@ -59,9 +59,11 @@ func (s *shards) on(ctx context.Context, topic string, makes making, call func(*
 		return fmt.Errorf("%w: %v", driver.ErrClosed, s)
 	}
 	var err error
+	moves, before := false, ""
 	for range maxTurns {
 		set := s.set.Load()
 		at := s.place(topic)
+		moves, before = moves || before != "" && at != before, at
 		e, down := s.engineOf(ctx, at)
 		if down != nil {
 			return down
@@ -88,6 +90,9 @@ func (s *shards) on(ctx context.Context, topic string, makes making, call func(*
 		if !again {
 			return err
 		}
+	}
+	if _, marked := errors.AsType[*notAStream](err); marked && !moves {
+		return err // it is another key that is not what it should be
 	}
 	return fmt.Errorf("%w: %s moves from instance to instance: %v", driver.ErrUnavailable, topic, err)
 }
@@ -146,7 +151,10 @@ func (s *shards) claim(ctx context.Context, set *shardSet, e *engine, at, topic 
 	keys := []string{s.names.shards(), k.schedules, k.stream, k.subs, k.lost, k.seen, k.config, k.counts, k.delayed, k.fields, k.due, k.once, k.ends}
 	answer, err := e.runShardText(ctx, "shards_claim", keys, fmt.Sprint(set.Generation), to, string(makes))
 	if err != nil {
-		if errors.Is(err, driver.ErrUncertain) {
+		switch {
+		case ctx.Err() != nil:
+			err = fmt.Errorf("redis %s: %w", at, ctx.Err())
+		case errors.Is(err, driver.ErrUncertain):
 			err = fmt.Errorf("%w: %v", driver.ErrUnavailable, err) // nothing is published yet
 		}
 		return false, err

@@ -74,8 +74,11 @@ func (s *shards) collect(ctx context.Context, call func(context.Context, *engine
 	return s.each(ctx, func(_ int, e *engine) error { return call(ctx, e, &mu) })
 }
 
-// addMoving adds the topic that is on its way just now, and so at neither place.
+// addMoving adds the topic that is on its way just now, and so at neither place, unless
+// that takes long.
 func (s *shards) addMoving(ctx context.Context, byName map[string]driver.TopicSummary) {
+	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
 	for _, e := range s.up() {
 		key := s.names.onTheWay()
 		reply, err := e.do(ctx, key, "GET", key)
