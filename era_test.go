@@ -2,6 +2,7 @@ package beck_test
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -364,4 +365,34 @@ func TestErasOfSeveralServers(t *testing.T) {
 	publish(t, bus, "t", 4, 1)
 	await(t, "behind it", "0 gap 1 2 3 gap 4", s)
 	await(t, "late", "4", late)
+}
+
+// A server that was replaced comes back for a moment, with messages of its own, above
+// those of its successor: who followed it goes back to what both have, and passes over
+// nothing that the successor has.
+func TestGoingBackBehindAnEra(t *testing.T) {
+	bus, engine := openChanging(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	publish(t, bus, "t", 0, 3)
+	followers := []*seen{follow(t, bus, ctx, beck.FromStart), follow(t, bus, ctx, beck.FromStart)}
+	await(t, "before", "0 1 2", followers...)
+	engine.mu.Lock()
+	for n := 4; n <= 5; n++ {
+		engine.lost[fmt.Sprintf("m%012d", n)] = true // what the successor will be found to have
+	}
+	engine.mu.Unlock()
+	theirs := publish(t, bus, "t", 3, 2)
+	if !engine.lost[theirs[0]] || !engine.lost[theirs[1]] {
+		t.Fatalf("the ids %q are not those expected", theirs)
+	}
+	own := publish(t, bus, "t", 8, 2)
+	await(t, "of the one that came back", "0 1 2 8 9", followers...)
+	engine.mu.Lock()
+	clear(engine.lost)
+	engine.mu.Unlock()
+	engine.change("e1", own...)
+	await(t, "of the successor", "0 1 2 8 9 gap 3 4", followers...)
+	publish(t, bus, "t", 5, 1)
+	await(t, "after it", "0 1 2 8 9 gap 3 4 5", followers...)
 }

@@ -156,7 +156,9 @@ type Gap struct {
 	After Position
 	// Resume is the position to go on from by a reader that gets no further
 	// message. It is After if there are messages behind the gap; read from there
-	// again, they come with the same gap.
+	// again, they come with the same gap. After a failover it may lie before After:
+	// then messages behind it were seen that are no more, and others come in their
+	// place, with ids that may be lower.
 	Resume Position
 }
 

@@ -47,7 +47,8 @@ type reader struct {
 	size    int        // messages that make a full page
 	hint    chan struct{}
 	eras    eras // of the last reads
-	turn    int  // how often the era has changed
+	trail   trail
+	turn    int // how often the era has changed
 	// idle is the end of the topic at the last read, and idleHint the hint that
 	// has to come before it is worth reading from there again.
 	idle     Position
@@ -206,8 +207,11 @@ func (r *reader) flight(from place) *flight {
 		defer cancel()
 		f.page, f.err = r.await(ctx, from)
 		r.mu.Lock()
-		if f.err == nil && r.removed == removed {
-			r.keep(from.behind, f.page)
+		if f.err == nil {
+			r.trail.add(f.page)
+			if r.removed == removed {
+				r.keep(from.behind, f.page)
+			}
 		}
 		if r.flights[from] == f {
 			delete(r.flights, from)
@@ -242,6 +246,11 @@ func (r *reader) await(ctx context.Context, at place) (*Page, error) {
 			return nil, err
 		}
 		lost.over(r.bus.log, "following "+r.topic)
+		if page.turn != at.turn && page.Gap != nil && from.resumes() {
+			if page, err = r.goBack(ctx, place{from, at.turn}, page); err != nil {
+				continue // it fails again where that is waited for
+			}
+		}
 		r.mu.Lock()
 		if !page.More {
 			r.idle, r.idleHint = page.Next, hint

@@ -153,9 +153,9 @@ func (r *record) checkFollower(f *reader) *follower {
 	t := r.topic(f.topic)
 	sorted := t.order()
 	out := &follower{reader: f, begun: make([]int64, len(f.items)), ranks: make([]int32, len(f.items)), knows: map[int32]bool{}, saw: map[*message]bool{}}
-	silent := map[int32]bool{}
-	last := int32(-1) // the rank of the last message, or -1
-	told := true      // the first message may be any that nothing present stands before
+	silent := map[int32]skip{} // what was skipped, and did not come behind a gap
+	last := int32(-1)          // the rank of the last message, or -1
+	told := true               // the first message may be any that nothing present stands before
 	var latest int64
 	highest := int32(-1)
 	for i, it := range f.items {
@@ -178,15 +178,17 @@ func (r *record) checkFollower(f *reader) *follower {
 		for skipped := last + 1; skipped < rank && !told; skipped++ {
 			// What was acknowledged and is not there any more is judged by
 			// checkStream, and anything else that went was promised to nobody.
-			if missed := &t.entries[sorted[skipped]]; missed.present {
-				silent[sorted[skipped]] = true
-				r.report.SilentGaps.add("%s: %s got %s and never %s before it", f.topic, f.name, e.id, missed.id)
+			if missed := &t.entries[sorted[skipped]]; missed.present && !out.knows[sorted[skipped]] {
+				silent[sorted[skipped]] = skip{it.entry, len(out.gaps)}
 			}
 		}
 		if out.knows[it.entry] {
 			r.report.Disordered.add("%s: %s got %s twice", f.topic, f.name, e.id)
 		}
 		out.knows[it.entry] = true
+		if s, is := silent[it.entry]; is && len(out.gaps) > s.gaps {
+			delete(silent, it.entry) // after a failover a follower goes back, and says so
+		}
 		if told || rank > last {
 			last = rank
 		}
@@ -194,8 +196,12 @@ func (r *record) checkFollower(f *reader) *follower {
 	}
 	for _, i := range sorted {
 		e := &t.entries[i]
+		s, skipped := silent[i]
 		switch {
-		case !e.present || out.knows[i] || silent[i]:
+		case !e.present:
+		case skipped:
+			r.report.SilentGaps.add("%s: %s got %s and never %s before it", f.topic, f.name, t.entries[s.by].id, e.id)
+		case out.knows[i]:
 		case out.passedOver(r, e.stream.at(e.n)):
 			r.report.Window.Passed++
 		default:
@@ -203,6 +209,13 @@ func (r *record) checkFollower(f *reader) *follower {
 		}
 	}
 	return out
+}
+
+// skip is what a follower got in the place of a message, and how many gaps it had been
+// told of by then.
+type skip struct {
+	by   int32
+	gaps int
 }
 
 // passedOver reports whether a follower was told a gap by a failover after a message

@@ -140,6 +140,11 @@ func TestVerdicts(t *testing.T) {
 			f := h["follower.0"]
 			f[1], f[2] = f[2], f[1]
 		}, "out of order 1, silent gaps 1", nil},
+		{"a follower goes back behind a gap", func(h told) {
+			f := h["follower.0"]
+			gap := Event{Kind: Gap, Mono: f[2].Mono, Topic: "log", Sub: "f"}
+			h["follower.0"] = append([]Event{f[0], f[2], gap, f[1]}, f[3:]...)
+		}, "", nil},
 		{"nobody published it", func(h told) {
 			h.add("consumer.0", got(11, 1), done(11, "ack"))
 		}, "invented 1", nil},
