@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -64,7 +65,11 @@ func TestReshardSeen(t *testing.T) {
 	ctx := t.Context()
 	const topics = 200
 	for i := range topics {
-		if _, err := e.Append(ctx, fmt.Sprintf("t-%d", i), []driver.Message{{Body: []byte("a")}}); err != nil {
+		name := fmt.Sprintf("t-%d", i)
+		if _, err := e.Append(ctx, name, []driver.Message{{Body: []byte("a")}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.PutSchedule(ctx, driver.Schedule{Name: "of-" + name, Topic: name, Version: "1", Config: []byte("{}")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,7 +95,21 @@ func TestReshardSeen(t *testing.T) {
 		}
 		t.Logf("listed %d times", n)
 	})
-	put := make([][]string, 4)
+	working.Go(func() {
+		for !stop.Load() {
+			list, err := e.Schedules(ctx)
+			n := 0
+			for _, one := range list {
+				if strings.HasPrefix(one.Name, "of-") {
+					n++
+				}
+			}
+			if n != topics || err != nil {
+				t.Errorf("%d schedules, %v", n, err)
+			}
+		}
+	})
+	put := make([][]string, 2)
 	for p := range put {
 		working.Go(func() {
 			for n := 0; !stop.Load(); n++ {

@@ -105,10 +105,16 @@ const movedVersion = "~moved"
 // Schedules implements driver.Scheduler. Those of instances that can't be reached are
 // left out, so that the others go on; an error comes only if none can.
 func (s *shards) Schedules(ctx context.Context) ([]driver.Schedule, error) {
+	set := s.set.Load()
 	for began := time.Now(); ; {
 		list, missing, err := s.schedules(ctx)
-		if !missing || err != nil || time.Since(began) > time.Second {
+		over := err != nil || time.Since(began) > time.Second
+		if over || !missing && !set.moving() && s.set.Load() == set {
 			return list, err
+		}
+		if !missing { // one that went meanwhile may have been seen at neither place, see Topics
+			more, _, err := s.schedules(ctx)
+			return union(list, more), err
 		}
 		select {
 		case <-time.After(10 * moveLook):
@@ -116,6 +122,22 @@ func (s *shards) Schedules(ctx context.Context) ([]driver.Schedule, error) {
 			return nil, fmt.Errorf("%v: %w", s, ctx.Err())
 		}
 	}
+}
+
+// union are the schedules of two lists, one behind the other; what is in both is as in
+// the second one.
+func union(list, more []driver.Schedule) []driver.Schedule {
+	there := map[string]bool{}
+	for _, one := range more {
+		there[one.Name] = true
+	}
+	for _, one := range list {
+		if !there[one.Name] {
+			more = append(more, one)
+		}
+	}
+	slices.SortFunc(more, func(a, b driver.Schedule) int { return strings.Compare(a.Name, b.Name) })
+	return more
 }
 
 // schedules lists them once. missing says that the topic of one is on its way.
