@@ -180,6 +180,8 @@ func (r *record) cause(s *subscription, last, again *delivery) string {
 			cause = causeLease
 		case w.harm == Cuts && again.attempt <= last.attempt:
 			cause = causeLease
+		case w.harm == Cuts && w.to-w.from >= s.lease/2 && w.to >= last.at-settleSlack:
+			cause = causeLease // it was leased before the fault, and handed out after it
 		}
 	}
 	return cause
