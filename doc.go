@@ -75,7 +75,8 @@
 // Nothing goes silently. A follower that resumes from a message that isn't there
 // any more is told by a [Gap], and so is everybody who follows when Redis fails over
 // and may have lost what it had confirmed; subscriptions are told by
-// [SubscribeOptions].OnGap and [Fetched].Gap. Messages that a subscription still
+// [SubscribeOptions].OnGap and [Fetched].Gap. Behind such a gap a follower goes on from
+// the newest message it saw that is still there, so ids may be lower. Messages that a subscription still
 // needs are not trimmed, unless TopicConfig.DropOldest says so; then they are
 // counted, logged and shown. A topic that is full refuses with [ErrTopicFull].
 //
