@@ -246,7 +246,7 @@ func (r *reader) await(ctx context.Context, at place) (*Page, error) {
 			return nil, err
 		}
 		lost.over(r.bus.log, "following "+r.topic)
-		if page.turn != at.turn && page.Gap != nil && from.resumes() {
+		if page.turn != at.turn && from.resumes() {
 			if page, err = r.goBack(ctx, place{from, at.turn}, page); err != nil {
 				continue // it fails again where that is waited for
 			}

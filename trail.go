@@ -2,7 +2,9 @@ package beck
 
 import (
 	"context"
+	"hash/crc32"
 	"slices"
+	"strings"
 )
 
 // maxTrail is how many ids of late a reader remembers, to find the way back.
@@ -16,8 +18,11 @@ const maxTrail = 1024
 // of the era goes back to the newest one that is.
 type trail []step
 
+// Two servers may give the same id to two messages in the same millisecond, so the sum
+// of a body tells whether it is the same message.
 type step struct {
 	id   string
+	sum  uint32
 	turn int // of the reader, in which it was handed out
 }
 
@@ -29,7 +34,7 @@ func (t *trail) add(page *Page) {
 	}
 	for _, m := range page.Messages {
 		if n := len(*t); n == 0 || (*t)[n-1].turn < page.turn || (*t)[n-1].turn == page.turn && (*t)[n-1].id < m.ID {
-			*t = append(*t, step{m.ID, page.turn})
+			*t = append(*t, step{m.ID, crc32.ChecksumIEEE(m.Body), page.turn})
 		}
 	}
 	if n := len(*t); n > 2*maxTrail {
@@ -37,41 +42,45 @@ func (t *trail) add(page *Page) {
 	}
 }
 
-// before lists the ids that a follower may have seen before one of a turn, in order.
-func (t trail) before(id string, turn int) []string {
-	var ids []string
+// before lists what a follower may have seen up to an id of a turn, in order.
+func (t trail) before(id string, turn int) []step {
+	var list []step
 	for _, s := range t {
-		if s.turn <= turn && s.id < id {
-			ids = append(ids, s.id)
+		if s.turn <= turn && s.id <= id {
+			list = append(list, s)
 		}
 	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
+	slices.SortFunc(list, func(a, b step) int { return strings.Compare(a.id, b.id) })
+	return list
 }
 
-// goBack is for a page in another era than that of a follower at a place, behind a
-// message that is not there any more. It returns the page behind the newest message
+// goBack is for a page in another era than that of a follower at a place, whose last
+// message may not be there any more. It returns the page behind the newest message
 // that the follower saw and that is there, or the page as it is if none is known.
 func (r *reader) goBack(ctx context.Context, at place, page *Page) (*Page, error) {
 	r.mu.Lock()
-	ids := r.trail.before(string(at.behind), at.turn)
+	list := r.trail.before(string(at.behind), at.turn)
 	r.mu.Unlock()
+	if last := len(list) - 1; page.Gap == nil && (last < 0 || FromID(list[last].id) != at.behind) {
+		return page, nil // it is there, and nothing speaks for its being another one
+	}
 	// What two eras have in common is their beginning.
 	var failed error
-	n, _ := slices.BinarySearchFunc(ids, true, func(id string, _ bool) int {
+	n, _ := slices.BinarySearchFunc(list, 0, func(s step, _ int) int {
 		if failed != nil {
 			return 1
 		}
-		found, err := r.bus.readPage(ctx, r.topic, FromID(id), 1)
-		if failed = err; err == nil && found.Gap == nil {
+		var found *Page
+		found, failed = r.bus.readPage(ctx, r.topic, AtID(s.id), 1)
+		if failed == nil && len(found.Messages) > 0 && found.Messages[0].ID == s.id && crc32.ChecksumIEEE(found.Messages[0].Body) == s.sum {
 			return -1
 		}
 		return 1
 	})
-	if failed != nil || n == 0 {
+	if failed != nil || n == 0 || FromID(list[n-1].id) == at.behind {
 		return page, failed
 	}
-	common := FromID(ids[n-1])
+	common := FromID(list[n-1].id)
 	again, err := r.read(ctx, common)
 	if err != nil {
 		return nil, err

@@ -182,7 +182,7 @@ func (r *record) checkFollower(f *reader) *follower {
 				silent[sorted[skipped]] = skip{it.entry, len(out.gaps)}
 			}
 		}
-		if out.knows[it.entry] {
+		if out.knows[it.entry] && !e.reused {
 			r.report.Disordered.add("%s: %s got %s twice", f.topic, f.name, e.id)
 		}
 		out.knows[it.entry] = true

@@ -192,7 +192,7 @@ func (l *life) sameAs(t *topicLog, i int32, s *stream, e Event) {
 		if slices.ContainsFunc(l.windows, func(w window) bool {
 			return w.harm == Fails && w.from <= e.Wall && w.to >= other.begun
 		}) {
-			known.stream, known.n, other.entry = s, e.N, 0
+			known.stream, known.n, known.reused, other.entry = s, e.N, true, 0
 			return
 		}
 		l.report.Invented.add("%s: %s of %s is %s %d here, and %s %d elsewhere", l.process, e.ID, e.Topic, e.Stream, e.N, known.stream.name, known.n)

@@ -71,6 +71,7 @@ type entry struct {
 	stream  *stream
 	n       int64
 	present bool // at the end
+	reused  bool // two servers gave this id, to two messages, at a failover
 }
 
 func (t *topicLog) add(id string, s *stream, n int64) int32 {
