@@ -56,7 +56,7 @@ func (r *record) givenBack(s *subscription, u suspect) bool {
 		// that was cut off does not count attempts that it may not have heard of, and
 		// takes what another one held unhandled for a first delivery. And a
 		// subscription that lost what it was delivered, delivers it anew.
-		late := w.harm == Cuts || w.harm == Fails || w.harm == Forgets || w.harm == Destroys
+		late := w.harm == Cuts || w.harm == Kills || w.harm == Fails || w.harm == Forgets || w.harm == Destroys
 		return late && w.from <= u.at && w.to >= begun
 	})
 }
