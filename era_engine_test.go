@@ -26,6 +26,8 @@ type changing struct {
 	watches map[chan struct{}]bool
 	slow    atomic.Int64                  // nanoseconds that answers to Read need, with the era they began in
 	hold    atomic.Pointer[chan struct{}] // what the answer to the next Read waits for
+	refuse  atomic.Bool                   // Reads of a single message, for ever
+	refused atomic.Int64                  // how many were
 }
 
 func openChanging(t testing.TB) (*beck.Bus, *changing) {
@@ -102,6 +104,10 @@ func (c *changing) Watch(topic string) (<-chan struct{}, func()) {
 }
 
 func (c *changing) Read(ctx context.Context, topic string, from driver.Position, max int) (driver.Page, error) {
+	if max == 1 && c.refuse.Load() {
+		c.refused.Add(1)
+		return driver.Page{}, driver.ErrUnavailable
+	}
 	began := c.of()
 	page, err := c.Engine.Read(ctx, topic, from, max)
 	if held := c.hold.Swap(nil); held != nil {

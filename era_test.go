@@ -396,3 +396,24 @@ func TestGoingBackBehindAnEra(t *testing.T) {
 	publish(t, bus, "t", 5, 1)
 	await(t, "after it", "0 1 2 8 9 gap 3 4 5", followers...)
 }
+
+// Going back fails for a while: it is tried again after a pause, as any reading is.
+func TestGoingBackIsTriedAgain(t *testing.T) {
+	bus, engine := openChanging(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ids := publish(t, bus, "t", 0, 3)
+	follower := follow(t, bus, ctx, beck.FromStart)
+	await(t, "before", "0 1 2", follower)
+	engine.refuse.Store(true)
+	engine.change("e1", ids[2])
+	for engine.refused.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(200 * time.Millisecond)
+	if n := engine.refused.Load(); n > 20 {
+		t.Errorf("it was tried %d times in 200 ms", n)
+	}
+	engine.refuse.Store(false)
+	await(t, "after", "0 1 2 gap", follower)
+}

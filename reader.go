@@ -236,6 +236,9 @@ func (r *reader) await(ctx context.Context, at place) (*Page, error) {
 			hint, _ = r.nextHint("", 0)
 		}
 		page, err := r.read(ctx, from)
+		if err == nil && page.turn != at.turn && from.resumes() {
+			page, err = r.goBack(ctx, place{from, at.turn}, page)
+		}
 		switch {
 		case err != nil && transient(err) && ctx.Err() == nil:
 			if err := lost.wait(ctx, r.bus.log, "following "+r.topic, err); err != nil {
@@ -246,11 +249,6 @@ func (r *reader) await(ctx context.Context, at place) (*Page, error) {
 			return nil, err
 		}
 		lost.over(r.bus.log, "following "+r.topic)
-		if page.turn != at.turn && from.resumes() {
-			if page, err = r.goBack(ctx, place{from, at.turn}, page); err != nil {
-				continue // it fails again where that is waited for
-			}
-		}
 		r.mu.Lock()
 		if !page.More {
 			r.idle, r.idleHint = page.Next, hint

@@ -77,8 +77,11 @@ func (r *reader) goBack(ctx context.Context, at place, page *Page) (*Page, error
 		}
 		return 1
 	})
-	if failed != nil || n == 0 || FromID(list[n-1].id) == at.behind {
-		return page, failed
+	if failed != nil {
+		return nil, failed
+	}
+	if n == 0 || FromID(list[n-1].id) == at.behind {
+		return page, nil
 	}
 	common := FromID(list[n-1].id)
 	again, err := r.read(ctx, common)
