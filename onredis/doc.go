@@ -16,11 +16,22 @@
 // succeed has armed the new connection. A sweep hints at everything now and
 // then, for whatever else may have been missed.
 //
+// # Nodes
+//
+// A key leads to the node that has it: the one Redis there is, the primary that
+// sentinels name, or the owner of its slot in a cluster, by a map that the engine keeps
+// and mends (docs/adr/0013). Several instances that know nothing of each other are an
+// engine each, behind one that spreads topics over them (docs/shards.md).
+//
+// A server that took the place of another one may lack what that had confirmed. Pages
+// and fetches name the era they are of, which is another one from then on (docs/adr/0014).
+//
 // # Publishing
 //
 // To a topic without bounds, publishing is XADDs in one pipeline. A process that
 // publishes reads once what the topic keeps, and is told of changes as those who
-// wait are. Bounds, delays and deduplication are held to by one script.
+// wait are. Bounds, delays and deduplication are held to by one script. Where a message
+// asks for durability, WAIT or WAITAOF goes behind it on a connection of its own.
 //
 // # Delay
 //
